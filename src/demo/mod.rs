@@ -1,0 +1,1 @@
+//! The post office: a real SMTP server where one reads and answers as a recipient.

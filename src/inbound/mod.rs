@@ -1,0 +1,1 @@
+//! The way in, one station per file, in order.

@@ -1,0 +1,6 @@
+//! svar sends invitations and newsletters by mail, reads what people answer in their own words, and keeps the status.
+
+pub mod demo;
+pub mod inbound;
+pub mod model;
+pub mod wire;
