@@ -1,5 +1,12 @@
 //! What svar speaks of: plain values and pure rules. No I/O, no other room, no clock.
 
 pub mod address;
+pub mod answer;
+pub mod campaign;
+pub mod contact;
+pub mod delivery;
+pub mod event;
 pub mod inbound;
+pub mod schedule;
+pub mod suppression;
 pub mod token;
