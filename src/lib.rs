@@ -3,4 +3,5 @@
 pub mod demo;
 pub mod inbound;
 pub mod model;
+pub mod store;
 pub mod wire;

@@ -1,0 +1,392 @@
+//! Deliveries: claimed under a lease, settled by the one who holds it.
+//!
+//! The claim decides whether mail goes out twice, so it is one statement whose form was measured on both databases; a
+//! settlement names its holder, so a daemon that lost its lease settles nothing (S-242). A lapsed lease makes a
+//! delivery `uncertain`, never `queued` in silence (S-74).
+
+use sqlx::FromRow;
+
+use super::contact::PersonRow;
+use super::db::{Conn, values};
+use super::suppression::{self, Suppress};
+use super::{Error, Store, event, list_of_marks, rows_of_marks};
+use crate::model::contact::Contact;
+use crate::model::delivery::State;
+use crate::model::event::{Cause, Event};
+use crate::model::suppression::Reason;
+
+/// A delivery that this daemon may send until its lease ends.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    /// The row.
+    pub id: i64,
+    /// What it is sent from.
+    pub edition_id: i64,
+    /// Its campaign.
+    pub campaign_id: i64,
+    /// To whom.
+    pub contact: Contact,
+    /// Attempts, this one included.
+    pub attempts: u32,
+    /// How often it was repeated after an uncertain end.
+    pub repeats: u32,
+    /// The time of its first composition, in milliseconds since 1970: the Date of the mail, the same on each retry (S-3).
+    pub composed_at: i64,
+}
+
+#[derive(FromRow)]
+struct ClaimedRow {
+    delivery_id: i64,
+    edition_id: i64,
+    campaign_id: i64,
+    attempts: i64,
+    repeats: i64,
+    composed_at: i64,
+    #[sqlx(flatten)]
+    person: PersonRow,
+}
+
+/// What becomes of a delivery or a notice after an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The relay said 250.
+    Sent,
+    /// Refused, or given up after the last retry.
+    Failed,
+    /// Nobody knows whether it was taken.
+    Uncertain,
+    /// Try again at this time, in milliseconds since 1970.
+    Again(i64),
+    /// It was not attempted; it waits again, and the attempt does not count.
+    Untouched(i64),
+    /// Its contact or campaign was stopped before it left.
+    Stopped(Stop),
+}
+
+/// Why something must not leave any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The address is suppressed.
+    Suppressed,
+    /// The campaign was cancelled.
+    Cancelled,
+    /// The campaign is paused: it waits on.
+    Paused,
+}
+
+/// The end of an attempt.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// The row.
+    pub id: i64,
+    /// What becomes of it.
+    pub fate: Fate,
+    /// The relay's code, where it said one.
+    pub code: Option<u16>,
+    /// The relay's words, or why there are none.
+    pub reply: String,
+    /// The address is dead: suppress it (S-139).
+    pub hard: bool,
+}
+
+/// What is done with deliveries whose end nobody knows (S-73).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnUncertain {
+    /// They are sent again, with the same Message-ID, and the history says so.
+    #[default]
+    Repeat,
+    /// They wait for a person.
+    Hold,
+}
+
+impl Fate {
+    fn state(self) -> State {
+        match self {
+            Self::Sent => State::Sent,
+            Self::Failed => State::Failed,
+            Self::Uncertain => State::Uncertain,
+            Self::Again(_) | Self::Untouched(_) | Self::Stopped(Stop::Paused) => State::Queued,
+            Self::Stopped(Stop::Suppressed) => State::Suppressed,
+            Self::Stopped(Stop::Cancelled) => State::Cancelled,
+        }
+    }
+
+    fn due_at(self) -> Option<i64> {
+        match self {
+            Self::Again(at) | Self::Untouched(at) => Some(at),
+            _ => None,
+        }
+    }
+
+    fn attempted(self) -> bool {
+        !matches!(self, Self::Untouched(_) | Self::Stopped(_))
+    }
+
+    fn event(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Sent => "delivery.sent",
+            Self::Failed => "delivery.failed",
+            Self::Uncertain => "delivery.uncertain",
+            Self::Again(_) => "delivery.deferred",
+            Self::Stopped(Stop::Suppressed) => "delivery.suppressed",
+            Self::Stopped(Stop::Cancelled) => "delivery.cancelled",
+            Self::Untouched(_) | Self::Stopped(Stop::Paused) => return None,
+        })
+    }
+}
+
+/// `+d.edition_id` keeps SQLite on the index of what is due; PostgreSQL takes it as a plain number.
+const CLAIM: &str = "
+    WITH due AS MATERIALIZED (
+        SELECT d.id FROM delivery d
+        WHERE d.state = 'queued' AND d.due_at <= $1
+          AND +d.edition_id NOT IN (SELECT e.id FROM edition e JOIN campaign c ON c.id = e.campaign_id WHERE c.state <> 'active')
+        ORDER BY d.due_at, d.id LIMIT $2 {lock})
+    UPDATE delivery SET state = 'sending', attempts = attempts + 1, leased_by = $3, leased_until = $4,
+        composed_at = COALESCE(composed_at, $1)
+    WHERE id IN (SELECT id FROM due) AND state = 'queued' RETURNING id";
+
+impl Store {
+    /// Claims up to `limit` deliveries that are due, for `holder`, until `leased_until`.
+    ///
+    /// # Errors
+    /// Where the database fails; then nothing is claimed.
+    pub async fn claim_deliveries(&self, now: i64, limit: i64, holder: &str, leased_until: i64) -> Result<Vec<Claimed>, Error> {
+        let mut tx = self.db.begin().await?;
+        let sql = CLAIM.replace("{lock}", tx.dialect().skip_locked());
+        let ids: Vec<(i64,)> = tx.all(&sql, values![now, limit, holder, leased_until]).await?;
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = format!(
+            "SELECT d.id AS delivery_id, d.edition_id, e.campaign_id, d.attempts, d.repeats, d.composed_at, {}
+             FROM delivery d JOIN edition e ON e.id = d.edition_id JOIN contact c ON c.id = d.contact_id
+             WHERE d.id IN ({}) ORDER BY d.due_at, d.id",
+            super::contact::COLUMNS,
+            list_of_marks(1, ids.len())
+        );
+        let rows: Vec<ClaimedRow> = tx.all(&sql, ids.into_iter().map(|(id,)| id.into()).collect()).await?;
+        let claimed = rows.into_iter().map(Claimed::try_from).collect::<Result<Vec<_>, _>>()?;
+        tx.commit().await?;
+        Ok(claimed)
+    }
+
+    /// Whether a claimed delivery must not leave any more: asked right before MAIL FROM (S-53).
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn stop_of_delivery(&self, delivery_id: i64) -> Result<Option<Stop>, Error> {
+        let sql = "SELECT ca.state, s.address_key FROM delivery d
+                   JOIN edition e ON e.id = d.edition_id JOIN campaign ca ON ca.id = e.campaign_id
+                   JOIN contact c ON c.id = d.contact_id LEFT JOIN suppression s ON s.address_key = c.address_key
+                   WHERE d.id = $1";
+        let row = self.db.read().await?.first::<(String, Option<String>)>(sql, values![delivery_id]).await?;
+        Ok(match row {
+            None | Some((_, Some(_))) => Some(Stop::Suppressed),
+            Some((state, None)) if state == "cancelled" => Some(Stop::Cancelled),
+            Some((state, None)) if state != "active" => Some(Stop::Paused),
+            Some(_) => None,
+        })
+    }
+
+    /// Settles attempts, all in one transaction. The ids that were really held by `holder`; the others it had lost.
+    ///
+    /// # Errors
+    /// Where the database fails; then nothing is settled, and the leases run on.
+    pub async fn settle_deliveries(&self, now: i64, holder: &str, settled: &[Settled]) -> Result<Vec<i64>, Error> {
+        if settled.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut tx = self.db.begin().await?;
+        let held = settle_rows(&mut tx, now, "delivery", holder, settled).await?;
+        if settled.iter().any(|end| end.fate.state() == State::Queued) {
+            cancel_requeued(&mut tx, &held).await?;
+        }
+        let about = subjects_of(&mut tx, &held).await?;
+        let mut events = Vec::new();
+        for end in settled.iter().filter(|end| held.contains(&end.id)) {
+            let Some(row) = about.iter().find(|row| row.id == end.id) else { continue };
+            if let Some(what) = end.fate.event() {
+                let detail = serde_json::json!({ "code": end.code, "reply": end.reply, "attempt": row.attempts });
+                events.push(
+                    Event::new(what, Cause::Relay).delivery(end.id).contact(row.contact_id).campaign(row.campaign_id).detail(detail),
+                );
+            }
+            if end.hard && end.fate == Fate::Failed {
+                let who = Suppress {
+                    address_key: &row.address_key,
+                    reason: Reason::HardBounce,
+                    cause: Cause::Relay,
+                    inbound_id: None,
+                    contact_id: Some(row.contact_id),
+                    note: &end.reply,
+                };
+                suppression::add(&mut tx, now, &who).await?;
+            }
+        }
+        event::write(&mut tx, now, &events).await?;
+        tx.commit().await?;
+        Ok(held)
+    }
+
+    /// Prolongs the leases of `holder`; the number of rows that it still holds.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn renew_leases(&self, holder: &str, leased_until: i64) -> Result<u64, Error> {
+        let mut tx = self.db.begin().await?;
+        let mut held = 0;
+        for table in ["delivery", "notice"] {
+            let sql = format!("UPDATE {table} SET leased_until = $1 WHERE state = 'sending' AND leased_by = $2");
+            held += tx.execute(&sql, values![leased_until, holder]).await?;
+        }
+        tx.commit().await?;
+        Ok(held)
+    }
+
+    /// Makes `uncertain` whatever is held under a lease that ended before `now`, and on SQLite, where there is one
+    /// daemon, whatever another than `holder` holds. The number of rows.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn lapse_leases(&self, now: i64, holder: &str) -> Result<u64, Error> {
+        let alone = i64::from(self.file().is_some());
+        let mut tx = self.db.begin().await?;
+        let condition = "state = 'sending' AND (leased_until < $1 OR (leased_by <> $2 AND $3 = 1))";
+        let sql = format!(
+            "UPDATE delivery SET state = 'uncertain', settled_at = $1, leased_by = NULL, leased_until = NULL,
+                reply = 'the daemon that held it ended before it was settled' WHERE {condition} RETURNING id"
+        );
+        let lapsed: Vec<(i64,)> = tx.all(&sql, values![now, holder, alone]).await?;
+        let sql = format!("UPDATE notice SET state = 'uncertain', settled_at = $1, leased_by = NULL, leased_until = NULL WHERE {condition}");
+        let notices = tx.execute(&sql, values![now, holder, alone]).await?;
+        let ids: Vec<i64> = lapsed.into_iter().map(|(id,)| id).collect();
+        let events: Vec<Event> = subjects_of(&mut tx, &ids)
+            .await?
+            .into_iter()
+            .map(|row| {
+                let detail = serde_json::json!({ "reply": "the daemon that held it ended before it was settled" });
+                Event::new("delivery.uncertain", Cause::Clock)
+                    .delivery(row.id)
+                    .contact(row.contact_id)
+                    .campaign(row.campaign_id)
+                    .detail(detail)
+            })
+            .collect();
+        event::write(&mut tx, now, &events).await?;
+        tx.commit().await?;
+        Ok(ids.len() as u64 + notices)
+    }
+
+    /// Puts uncertain deliveries back into the queue, to be sent again with the same Message-ID; each says so in its
+    /// history. At most `limit`; the number of rows.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn repeat_uncertain(&self, now: i64, due_at: i64, limit: i64) -> Result<u64, Error> {
+        let mut tx = self.db.begin().await?;
+        let sql = "UPDATE delivery SET state = 'queued', due_at = $1, repeats = repeats + 1
+                   WHERE id IN (SELECT id FROM delivery WHERE state = 'uncertain' AND edition_id IN (
+                        SELECT e.id FROM edition e JOIN campaign c ON c.id = e.campaign_id WHERE c.state <> 'cancelled')
+                        ORDER BY id LIMIT $2) AND state = 'uncertain'
+                   RETURNING id";
+        let ids: Vec<i64> = tx.all::<(i64,)>(sql, values![due_at, limit]).await?.into_iter().map(|(id,)| id).collect();
+        let events: Vec<Event> = subjects_of(&mut tx, &ids)
+            .await?
+            .into_iter()
+            .map(|row| {
+                let detail = serde_json::json!({ "note": "may be sent twice, with the same Message-ID" });
+                Event::new("delivery.repeated", Cause::Clock)
+                    .delivery(row.id)
+                    .contact(row.contact_id)
+                    .campaign(row.campaign_id)
+                    .detail(detail)
+            })
+            .collect();
+        event::write(&mut tx, now, &events).await?;
+        let sql = "UPDATE notice SET state = 'queued', due_at = $1, repeats = repeats + 1 WHERE state = 'uncertain'";
+        let notices = tx.execute(sql, values![due_at]).await?;
+        tx.commit().await?;
+        Ok(ids.len() as u64 + notices)
+    }
+}
+
+impl TryFrom<ClaimedRow> for Claimed {
+    type Error = Error;
+    fn try_from(row: ClaimedRow) -> Result<Self, Error> {
+        Ok(Self {
+            id: row.delivery_id,
+            edition_id: row.edition_id,
+            campaign_id: row.campaign_id,
+            contact: row.person.try_into()?,
+            attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
+            repeats: u32::try_from(row.repeats).unwrap_or(u32::MAX),
+            composed_at: row.composed_at,
+        })
+    }
+}
+
+/// Whom and what a delivery is about, for its events.
+#[derive(FromRow)]
+struct Subject {
+    id: i64,
+    contact_id: i64,
+    campaign_id: i64,
+    attempts: i64,
+    address_key: String,
+}
+
+async fn subjects_of(tx: &mut Conn, ids: &[i64]) -> Result<Vec<Subject>, Error> {
+    let mut rows = Vec::with_capacity(ids.len());
+    for chunk in ids.chunks(500) {
+        let sql = format!(
+            "SELECT d.id, d.contact_id, e.campaign_id, d.attempts, c.address_key
+             FROM delivery d JOIN edition e ON e.id = d.edition_id JOIN contact c ON c.id = d.contact_id WHERE d.id IN ({})",
+            list_of_marks(1, chunk.len())
+        );
+        rows.extend(tx.all::<Subject>(&sql, chunk.iter().map(|id| (*id).into()).collect()).await?);
+    }
+    Ok(rows)
+}
+
+/// What came back to the queue of a campaign that was cancelled meanwhile waits for nothing.
+async fn cancel_requeued(tx: &mut Conn, ids: &[i64]) -> Result<(), Error> {
+    let sql = format!(
+        "UPDATE delivery SET state = 'cancelled' WHERE state = 'queued' AND id IN ({}) AND edition_id IN (
+            SELECT e.id FROM edition e JOIN campaign c ON c.id = e.campaign_id WHERE c.state = 'cancelled')",
+        list_of_marks(1, ids.len())
+    );
+    tx.execute(&sql, ids.iter().map(|id| (*id).into()).collect()).await.map(|_| ())
+}
+
+/// Ends attempts on rows of `delivery` or `notice`, which have these columns in common. The ids that were held.
+pub(super) async fn settle_rows(
+    tx: &mut Conn,
+    now: i64,
+    table: &str,
+    holder: &str,
+    settled: &[Settled],
+) -> Result<Vec<i64>, Error> {
+    let types = ["BIGINT", "TEXT", "BIGINT", "BIGINT", "BIGINT", "TEXT"];
+    let marks = rows_of_marks(settled.len(), &types);
+    let n = settled.len() * types.len();
+    let sql = format!(
+        "UPDATE {table} SET state = v.column2, due_at = COALESCE(v.column3, due_at), attempts = attempts - v.column4,
+            code = v.column5, reply = v.column6, settled_at = CAST(${} AS BIGINT), leased_by = NULL, leased_until = NULL
+         FROM (VALUES {marks}) AS v WHERE {table}.id = v.column1 AND {table}.state = 'sending' AND {table}.leased_by = ${}
+         RETURNING {table}.id",
+        n + 1,
+        n + 2
+    );
+    let mut values: Vec<super::db::Value> = settled
+        .iter()
+        .flat_map(|end| {
+            let back = i64::from(!end.fate.attempted());
+            let code = end.code.map(i64::from);
+            values![end.id, end.fate.state().as_str(), end.fate.due_at(), back, code, &end.reply]
+        })
+        .collect();
+    values.extend(values![now, holder]);
+    Ok(tx.all::<(i64,)>(&sql, values).await?.into_iter().map(|(id,)| id).collect())
+}

@@ -1,0 +1,85 @@
+//! The history: append-only lines, written in the transaction of the change they tell of.
+
+use serde_json::Value;
+use sqlx::FromRow;
+
+use super::db::{Conn, values};
+use super::{Error, Store, rows_of_marks};
+use crate::model::event::Event;
+
+/// One line of somebody's history.
+#[derive(Clone, Debug, FromRow)]
+pub struct HistoryRow {
+    /// When, in milliseconds since 1970.
+    pub at: i64,
+    /// `noun.verb`.
+    pub what: String,
+    /// `inbound`, `operator`, `clock` or `relay`.
+    pub cause: String,
+    /// The message behind it.
+    pub inbound_id: Option<i64>,
+    /// The delivery it is about.
+    pub delivery_id: Option<i64>,
+    /// The campaign's name.
+    pub campaign: Option<String>,
+    /// What else there is to know, as JSON.
+    pub detail: String,
+}
+
+const COLUMNS: [&str; 8] = ["BIGINT", "TEXT", "TEXT", "BIGINT", "BIGINT", "BIGINT", "BIGINT", "TEXT"];
+
+/// How many lines go into one statement.
+const CHUNK: usize = 500;
+
+/// Writes lines of history.
+pub(super) async fn write(conn: &mut Conn, now: i64, events: &[Event]) -> Result<(), Error> {
+    for chunk in events.chunks(CHUNK) {
+        let sql = format!(
+            "INSERT INTO event (at, what, cause, inbound_id, contact_id, campaign_id, delivery_id, detail) VALUES {}",
+            rows_of_marks(chunk.len(), &COLUMNS)
+        );
+        let values = chunk.iter().flat_map(|e| {
+            let detail = if e.detail.is_null() { String::new() } else { e.detail.to_string() };
+            values![now, e.what, e.cause.as_str(), e.inbound_id, e.contact_id, e.campaign_id, e.delivery_id, detail]
+        });
+        conn.execute(&sql, values.collect()).await?;
+    }
+    Ok(())
+}
+
+/// A contact's own lines, and the opening of each edition that they have a delivery of.
+const OF_CONTACT: &str = "
+    SELECT e.at, e.what, e.cause, e.inbound_id, e.delivery_id, c.name AS campaign, e.detail
+    FROM event e LEFT JOIN campaign c ON c.id = e.campaign_id
+    WHERE e.contact_id = $1
+       OR (e.contact_id IS NULL AND e.what = 'edition.opened' AND e.campaign_id IN (
+            SELECT ed.campaign_id FROM delivery d JOIN edition ed ON ed.id = d.edition_id WHERE d.contact_id = $1))
+    ORDER BY e.at, e.id";
+
+impl Store {
+    /// Writes one line that stands for itself, e.g. that a relay was paused.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn note(&self, now: i64, event: Event) -> Result<(), Error> {
+        let mut tx = self.db.begin().await?;
+        write(&mut tx, now, &[event]).await?;
+        tx.commit().await
+    }
+
+    /// Everything that happened to a contact, oldest first.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn history(&self, contact_id: i64) -> Result<Vec<HistoryRow>, Error> {
+        self.db.read().await?.all(OF_CONTACT, values![contact_id]).await
+    }
+}
+
+impl HistoryRow {
+    /// The detail as a value; null where there is none.
+    #[must_use]
+    pub fn detail(&self) -> Value {
+        serde_json::from_str(&self.detail).unwrap_or(Value::Null)
+    }
+}

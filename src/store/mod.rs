@@ -1,0 +1,124 @@
+//! All SQL: one file per noun. Every change writes its event in the same transaction.
+//!
+//! What is public here speaks of nouns (`claim`, `register`, `import`), never of rows or statements. A [`Store`] is
+//! cheap to clone. Times are handed in as milliseconds since 1970 (UTC), the time itself is never asked for here.
+
+mod answer;
+mod campaign;
+mod contact;
+pub(crate) mod db;
+mod delivery;
+mod edition;
+mod event;
+mod inbound;
+mod notice;
+mod relay;
+mod status;
+mod suppression;
+
+pub use answer::AnswerRow;
+pub use campaign::{Campaign, DueCampaign};
+pub use contact::{Imported, PersonRow};
+pub use delivery::{Claimed, Fate, OnUncertain, Settled, Stop};
+pub use edition::{Edition, Opened};
+pub use event::HistoryRow;
+pub use inbound::{Decision, Effect, Known, Raw, ReviewRow, Stored, Understanding, Waiting};
+pub use notice::{ClaimedNotice, NewNotice, Untold};
+pub use relay::RelayPause;
+pub use status::{Recent, Status};
+
+use db::Db;
+
+/// Why the store could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database said no, or was not there. Trying again may help.
+    #[error("the database did not do its part: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The tables could not be brought up to date.
+    #[error("the tables could not be brought up to date: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// There is no such thing. Trying again does not help.
+    #[error("there is no {noun} \"{name}\"; {remedy}")]
+    Unknown {
+        /// What was looked for.
+        noun: &'static str,
+        /// The name that was given.
+        name: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The thing is there, but not in a state for this. Trying again does not help.
+    #[error("{0}")]
+    Refused(String),
+    /// A row that was there a moment ago is not.
+    #[error("a row is gone that was there a moment ago; try again")]
+    Gone,
+    /// A value in the database is not one this version knows.
+    #[error("the database holds a {0} that this version does not know; was it written by a newer one?")]
+    Foreign(String),
+}
+
+/// The database of an installation.
+#[derive(Clone, Debug)]
+pub struct Store {
+    db: Db,
+}
+
+impl Store {
+    /// Opens a database and brings its tables up to date: a file's path, or `postgres://…`.
+    ///
+    /// # Errors
+    /// Where the database cannot be reached, written, or migrated.
+    pub async fn open(url: &str) -> Result<Self, Error> {
+        let db = Db::open(url).await?;
+        db.migrate().await?;
+        Ok(Self { db })
+    }
+
+    /// The SQLite file, where it is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&std::path::Path> {
+        match &self.db {
+            Db::Sqlite { file, .. } => Some(file),
+            Db::Postgres(_) => None,
+        }
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.db.read().await?.number("SELECT CAST(1 AS BIGINT)", vec![]).await.map(|_| ())
+    }
+
+    /// Ends all connections.
+    pub async fn close(&self) {
+        self.db.close().await;
+    }
+}
+
+/// `($1, $2), ($3, $4)`: the marks of a statement that takes several rows, each mark as the given type.
+fn rows_of_marks(rows: usize, types: &[&str]) -> String {
+    let mut marks = String::new();
+    let mut n = 0;
+    for row in 0..rows {
+        marks.push_str(if row == 0 { "(" } else { ", (" });
+        for (column, kind) in types.iter().enumerate() {
+            n += 1;
+            let comma = if column == 0 { "" } else { ", " };
+            marks.push_str(&format!("{comma}CAST(${n} AS {kind})"));
+        }
+        marks.push(')');
+    }
+    marks
+}
+
+/// `$3, $4, $5`: the marks of an IN list of `count` values, the first of which is `$from`.
+fn list_of_marks(from: usize, count: usize) -> String {
+    (from..from + count).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,255 @@
+//! Mails to one person that are no edition: confirmations, and words to the organiser. Made once for each message.
+
+use sqlx::FromRow;
+
+use super::db::{Conn, values};
+use super::delivery::{Settled, settle_rows};
+use super::{Error, Store, Stop, event, list_of_marks};
+use crate::model::event::{Cause, Event};
+
+/// A message that nobody has been told of yet.
+#[derive(Clone, Debug, FromRow)]
+pub struct Untold {
+    /// The row of the message.
+    pub id: i64,
+    /// `applied`, `settled` or `review`.
+    pub state: String,
+    /// What sort of message.
+    pub kind: Option<String>,
+    /// What it means.
+    pub intent: Option<String>,
+    /// Guests besides the writer.
+    pub guests: Option<i64>,
+    /// The writer's own words.
+    pub own_words: Option<String>,
+    /// Its subject.
+    pub subject: Option<String>,
+    /// Who wrote, by From.
+    pub from_address: Option<String>,
+    /// MAIL FROM, where known.
+    pub envelope_from: Option<String>,
+    /// Its Message-ID.
+    pub message_id: Option<String>,
+    /// Its References.
+    pub reference_ids: Option<String>,
+    /// Further things in it, as JSON.
+    pub secondary: Option<String>,
+    /// Why no automatic mail may answer it.
+    pub no_reply_why: Option<String>,
+    /// Why it waits.
+    pub why: Option<String>,
+    /// The delivery it came back to.
+    pub delivery_id: Option<i64>,
+    /// Whose it is.
+    pub contact_id: Option<i64>,
+    /// The contact's address.
+    pub contact_address: Option<String>,
+    /// The contact's first name.
+    pub first_name: Option<String>,
+    /// The contact's language.
+    pub contact_language: Option<String>,
+    /// The campaign's row.
+    pub campaign_id: Option<i64>,
+    /// The campaign's name.
+    pub campaign: Option<String>,
+    /// The campaign file.
+    pub campaign_source: Option<String>,
+    /// The campaign's language.
+    pub campaign_language: Option<String>,
+}
+
+/// A notice to be sent.
+#[derive(Clone, Debug)]
+pub struct NewNotice {
+    /// `confirmation`, `question` or `review`: with the message it makes the notice unique.
+    pub about: &'static str,
+    /// To whom.
+    pub recipient: String,
+    /// The contact, where it goes to one.
+    pub contact_id: Option<i64>,
+    /// What it says, in one word, e.g. `campaign:yes:1`: the same is not said twice in seven days (S-127).
+    pub says: String,
+    /// The subject.
+    pub subject: String,
+    /// Plain text.
+    pub body: String,
+    /// The Message-ID it answers, without brackets.
+    pub in_reply_to: String,
+    /// The References it carries, separated by blanks.
+    pub references: String,
+    /// The key that signs its tokens.
+    pub key_id: u8,
+    /// The delivery whose token is its Reply-To.
+    pub reply_delivery_id: Option<i64>,
+}
+
+/// A notice that this daemon may send until its lease ends.
+#[derive(Clone, Debug, FromRow)]
+pub struct ClaimedNotice {
+    /// The row.
+    pub id: i64,
+    /// What it is about.
+    pub about: String,
+    /// To whom.
+    pub recipient: String,
+    /// The subject.
+    pub subject: String,
+    /// Plain text.
+    pub body: String,
+    /// The Message-ID it answers.
+    pub in_reply_to: String,
+    /// The References it carries.
+    pub reference_ids: String,
+    /// The key that signs its tokens.
+    pub key_id: i64,
+    /// The delivery whose token is its Reply-To.
+    pub reply_delivery_id: Option<i64>,
+    /// Attempts, this one included.
+    pub attempts: i64,
+    /// When it was written: its Date.
+    pub composed_at: i64,
+}
+
+const CLAIM: &str = "
+    WITH due AS MATERIALIZED (
+        SELECT d.id FROM notice d WHERE d.state = 'queued' AND d.due_at <= $1 ORDER BY d.due_at, d.id LIMIT $2 {lock})
+    UPDATE notice SET state = 'sending', attempts = attempts + 1, leased_by = $3, leased_until = $4
+    WHERE id IN (SELECT id FROM due) AND state = 'queued'
+    RETURNING id, about, recipient, subject, body, in_reply_to, reference_ids, key_id, reply_delivery_id, attempts, composed_at";
+
+/// The same to the same person within this time is said once (S-127).
+const ONCE_IN_MS: i64 = 7 * 24 * 3_600_000;
+/// At most so many confirmations to one address in a day (S-127).
+const A_DAY: i64 = 5;
+
+impl Store {
+    /// Up to `limit` messages that somebody is to be told of, oldest first.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn list_untold(&self, limit: i64) -> Result<Vec<Untold>, Error> {
+        let sql = "SELECT i.id, i.state, i.kind, i.intent, i.guests, i.own_words, i.subject, i.from_address, i.envelope_from, i.message_id,
+                       i.reference_ids, i.secondary, i.no_reply_why, i.why, i.delivery_id, i.contact_id, c.address AS contact_address,
+                       c.first_name, c.language AS contact_language, i.campaign_id, ca.name AS campaign, ca.source AS campaign_source,
+                       ca.language AS campaign_language
+                   FROM inbound i LEFT JOIN contact c ON c.id = i.contact_id LEFT JOIN campaign ca ON ca.id = i.campaign_id
+                   WHERE i.told_at IS NULL AND i.state IN ('applied', 'review', 'settled') ORDER BY i.id LIMIT $1";
+        self.db.read().await?.all(sql, values![limit]).await
+    }
+
+    /// Queues the notices about a message and marks it told, in one transaction and once.
+    ///
+    /// # Errors
+    /// Where the database fails; then the message stays untold.
+    pub async fn tell(&self, now: i64, about: &Untold, notices: &[NewNotice]) -> Result<u64, Error> {
+        let mut tx = self.db.begin().await?;
+        let sql = "UPDATE inbound SET told_at = $1 WHERE id = $2 AND told_at IS NULL";
+        if tx.execute(sql, values![now, about.id]).await? == 0 {
+            return Ok(0);
+        }
+        let mut queued = 0;
+        for notice in notices {
+            if said_before(&mut tx, now, notice).await? {
+                continue;
+            }
+            let sql = "INSERT INTO notice (inbound_id, about, recipient, contact_id, says, subject, body, in_reply_to, reference_ids,
+                           key_id, reply_delivery_id, state, due_at, attempts, repeats, composed_at)
+                       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'queued', $12, 0, 0, $12)
+                       ON CONFLICT (inbound_id, about) DO NOTHING";
+            let values = values![
+                about.id, notice.about, &notice.recipient, notice.contact_id, &notice.says, &notice.subject, &notice.body,
+                &notice.in_reply_to, &notice.references, i64::from(notice.key_id), notice.reply_delivery_id, now
+            ];
+            queued += tx.execute(sql, values).await?;
+            let event = Event::new("notice.queued", Cause::Inbound).inbound(about.id).contact(about.contact_id).campaign(about.campaign_id);
+            event::write(&mut tx, now, &[event.detail(serde_json::json!({ "about": notice.about, "says": notice.says }))]).await?;
+        }
+        tx.commit().await?;
+        Ok(queued)
+    }
+
+    /// Claims up to `limit` notices that are due.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn claim_notices(&self, now: i64, limit: i64, holder: &str, leased_until: i64) -> Result<Vec<ClaimedNotice>, Error> {
+        let mut tx = self.db.begin().await?;
+        let sql = CLAIM.replace("{lock}", tx.dialect().skip_locked());
+        let claimed = tx.all(&sql, values![now, limit, holder, leased_until]).await?;
+        tx.commit().await?;
+        Ok(claimed)
+    }
+
+    /// Whether a notice must not leave any more. The one that confirms an opt-out is the last mail there is.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn stop_of_notice(&self, id: i64) -> Result<Option<Stop>, Error> {
+        let sql = "SELECT n.id FROM notice n JOIN contact c ON c.id = n.contact_id JOIN suppression s ON s.address_key = c.address_key
+                   WHERE n.id = $1 AND (n.says <> 'unsubscribe' OR s.reason <> 'unsubscribed')";
+        let row = self.db.read().await?.first::<(i64,)>(sql, values![id]).await?;
+        Ok(row.map(|_| Stop::Suppressed))
+    }
+
+    /// Settles attempts on notices. The ids that were really held.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn settle_notices(&self, now: i64, holder: &str, settled: &[Settled]) -> Result<Vec<i64>, Error> {
+        if settled.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut tx = self.db.begin().await?;
+        let held = settle_rows(&mut tx, now, "notice", holder, settled).await?;
+        let events = ended(&mut tx, &held).await?;
+        event::write(&mut tx, now, &events).await?;
+        tx.commit().await?;
+        Ok(held)
+    }
+}
+
+async fn said_before(tx: &mut Conn, now: i64, notice: &NewNotice) -> Result<bool, Error> {
+    if notice.about != "confirmation" {
+        return Ok(false);
+    }
+    // The latest thing said counts: yes, then no, then yes again is worth three confirmations.
+    let sql = "SELECT says, composed_at FROM notice WHERE recipient = $1 AND about = 'confirmation' AND composed_at > $2
+               ORDER BY id DESC LIMIT $3";
+    let week: Vec<(String, i64)> = tx.all(sql, values![&notice.recipient, now - ONCE_IN_MS, A_DAY]).await?;
+    let same = week.first().is_some_and(|(says, _)| *says == notice.says);
+    let today = week.iter().filter(|(_, at)| *at > now - 24 * 3_600_000).count();
+    Ok(same || i64::try_from(today).unwrap_or(A_DAY) >= A_DAY)
+}
+
+#[derive(FromRow)]
+struct EndedRow {
+    about: String,
+    state: String,
+    code: Option<i64>,
+    reply: Option<String>,
+    inbound_id: Option<i64>,
+    contact_id: Option<i64>,
+}
+
+async fn ended(tx: &mut Conn, ids: &[i64]) -> Result<Vec<Event>, Error> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!("SELECT about, state, code, reply, inbound_id, contact_id FROM notice WHERE id IN ({})", list_of_marks(1, ids.len()));
+    let rows: Vec<EndedRow> = tx.all(&sql, ids.iter().map(|id| (*id).into()).collect()).await?;
+    Ok(rows
+        .into_iter()
+        .filter(|row| row.state != "queued" || row.code.is_some())
+        .map(|row| {
+            let what = match row.state.as_str() {
+                "sent" => "notice.sent",
+                "queued" => "notice.deferred",
+                "uncertain" => "notice.uncertain",
+                "suppressed" => "notice.suppressed",
+                _ => "notice.failed",
+            };
+            let detail = serde_json::json!({ "about": row.about, "code": row.code, "reply": row.reply });
+            Event::new(what, Cause::Relay).inbound(row.inbound_id).contact(row.contact_id).detail(detail)
+        })
+        .collect())
+}

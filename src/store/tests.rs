@@ -1,0 +1,350 @@
+//! Every statement on both databases. PostgreSQL is asked for by `SVAR_TEST_POSTGRES`, the URL of a server where
+//! databases may be made; `scripts/test` gives one.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::*;
+use crate::model::address::Address;
+use crate::model::answer::{Choice, Given, Meeting, Via};
+use crate::model::campaign::CampaignFile;
+use crate::model::contact::Person;
+use crate::model::event::Cause;
+use crate::model::inbound::{Intent, Kind, Source};
+use crate::model::schedule::Occurrence;
+use crate::model::suppression::Reason;
+
+const NOW: i64 = 1_795_500_000_000;
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// The stores that a test runs on, each new and empty: SQLite, and PostgreSQL where there is one.
+pub(crate) async fn stores() -> Vec<(Store, Option<tempfile::TempDir>)> {
+    let dir = tempfile::tempdir().unwrap();
+    let sqlite = Store::open(dir.path().join("svar.db").to_str().unwrap()).await.unwrap();
+    let mut stores = vec![(sqlite, Some(dir))];
+    match std::env::var("SVAR_TEST_POSTGRES") {
+        Ok(url) => stores.push((postgres(&url).await, None)),
+        Err(_) if std::env::var("CI").is_ok() => panic!("SVAR_TEST_POSTGRES is not set: run the tests by scripts/test"),
+        Err(_) => eprintln!("not run on PostgreSQL: SVAR_TEST_POSTGRES is not set; scripts/test sets it"),
+    }
+    stores
+}
+
+async fn postgres(url: &str) -> Store {
+    let name = format!("svar_unit_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let admin = Db::open(url).await.unwrap();
+    let mut conn = admin.read().await.unwrap();
+    conn.execute(&format!("DROP DATABASE IF EXISTS {name}"), vec![]).await.unwrap();
+    conn.execute(&format!("CREATE DATABASE {name}"), vec![]).await.unwrap();
+    Store::open(&format!("{}/{name}", url.rsplit_once('/').unwrap().0)).await.unwrap()
+}
+
+fn person(address: &str, first_name: &str) -> Person {
+    Person { first_name: first_name.into(), ..Person::new(Address::parse(address).unwrap()) }
+}
+
+fn people(n: usize) -> Vec<Person> {
+    (0..n).map(|i| person(&format!("person{i}@example.org"), &format!("Person {i}"))).collect()
+}
+
+const SOURCE: &str = "---\nname: natverk\nkind: invitation\nlist: chefer\nsubject: Hej\nlanguage: sv\nsend: now\non_yes: join natverket\n---\nHej!\n";
+
+fn occurrence(slot: &str, at: i64) -> Occurrence {
+    Occurrence { slot: slot.into(), at: chrono::DateTime::from_timestamp_millis(at).unwrap() }
+}
+
+/// A campaign to `n` people whose edition is open.
+async fn sending_to(store: &Store, n: usize) {
+    store.import(NOW, "chefer", "people.csv", people(n).into_iter()).await.unwrap();
+    let file = CampaignFile::parse(SOURCE).unwrap();
+    assert!(store.add_campaign(NOW, &file, SOURCE).await.unwrap());
+    store.start_campaign(NOW, "natverk", &occurrence("now", NOW)).await.unwrap();
+    let due = store.due_campaigns(NOW).await.unwrap();
+    assert_eq!(store.open_edition(NOW, &due[0], "{}", 1, None).await.unwrap(), Opened::Now(n as u64));
+}
+
+fn settled(id: i64, fate: Fate) -> Settled {
+    Settled { id, fate, code: Some(250), reply: "2.0.0 queued as 1A".into(), hard: false }
+}
+
+/// Sends everything that is due.
+async fn send_all(store: &Store) -> Vec<Claimed> {
+    let claimed = store.claim_deliveries(NOW, 1000, "d1", NOW + 60_000).await.unwrap();
+    let ends: Vec<Settled> = claimed.iter().map(|c| settled(c.id, Fate::Sent)).collect();
+    store.settle_deliveries(NOW, "d1", &ends).await.unwrap();
+    claimed
+}
+
+async fn incoming(store: &Store, hash: &str, read: Understanding, effect: Effect) -> i64 {
+    let raw = Raw { source: Source::Stdin, envelope_from: Some("x@example.org"), recipient: "", content_hash: hash, bytes: b"raw".to_vec() };
+    let stored = store.store_raw(NOW, &raw).await.unwrap();
+    assert!(store.apply(NOW, stored.id, NOW, &read, &effect).await.unwrap());
+    stored.id
+}
+
+fn reading_of(known: &Known, intent: Intent) -> Understanding {
+    Understanding {
+        kind: Some(Kind::Reply),
+        intent: Some(intent),
+        own_words: "Ja\0 gärna".into(),
+        evidence: "[]".into(),
+        delivery_id: Some(known.delivery_id),
+        contact_id: Some(known.contact_id),
+        campaign_id: Some(known.campaign_id),
+        ..Understanding::default()
+    }
+}
+
+#[tokio::test]
+async fn a_second_import_changes_nothing_and_revives_nobody() {
+    for (store, _dir) in stores().await {
+        let first = store.import(NOW, "chefer", "a.csv", people(600).into_iter()).await.unwrap();
+        assert_eq!(first, Imported { added: 600, joined: 600, ..Imported::default() });
+        store.suppress(NOW, &Address::parse("PERSON1@example.org").unwrap(), Reason::Unsubscribed, "rang").await.unwrap();
+        let second = store.import(NOW, "chefer", "a.csv", people(600).into_iter()).await.unwrap();
+        assert_eq!(second, Imported { unchanged: 600, suppressed: 1, ..Imported::default() });
+        assert_eq!(store.list_members("chefer", 0, 1000).await.unwrap().len(), 599);
+        let third = store.import(NOW, "andra", "b.csv", [person("Person2@Example.org", "Ny")].into_iter()).await.unwrap();
+        assert_eq!(third, Imported { updated: 1, joined: 1, ..Imported::default() });
+        let contact = store.find_contact(&Address::parse("person2@EXAMPLE.org").unwrap()).await.unwrap().unwrap();
+        assert_eq!((contact.person.first_name.as_str(), contact.person.address.as_str()), ("Ny", "person2@example.org"));
+        assert_eq!(store.lists().await.unwrap(), [("andra".to_owned(), 1), ("chefer".to_owned(), 600)]);
+        let history: Vec<_> = store.history(contact.id).await.unwrap().into_iter().map(|row| row.what).collect();
+        assert_eq!(history, ["contact.added", "membership.joined", "contact.updated", "membership.joined"]);
+    }
+}
+
+/// S-165: the unique key decides, not a check before.
+#[tokio::test]
+async fn an_edition_opens_once_and_leaves_suppressed_people_out() {
+    for (store, _dir) in stores().await {
+        store.suppress(NOW, &Address::parse("person3@example.org").unwrap(), Reason::Complaint, "").await.unwrap();
+        store.import(NOW, "chefer", "a.csv", people(5).into_iter()).await.unwrap();
+        store.add_campaign(NOW, &CampaignFile::parse(SOURCE).unwrap(), SOURCE).await.unwrap();
+        store.start_campaign(NOW, "natverk", &occurrence("now", NOW)).await.unwrap();
+        assert!(store.start_campaign(NOW, "natverk", &occurrence("now", NOW)).await.is_err());
+        let due = store.due_campaigns(NOW).await.unwrap().remove(0);
+        let (a, b) = tokio::join!(store.open_edition(NOW, &due, "{}", 1, None), store.open_edition(NOW, &due, "{}", 1, None));
+        let mut outcomes = [a.unwrap(), b.unwrap()];
+        outcomes.sort_by_key(|o| *o == Opened::Before);
+        assert_eq!(outcomes, [Opened::Now(4), Opened::Before]);
+        assert!(store.due_campaigns(NOW + 1_000_000).await.unwrap().is_empty());
+        assert_eq!(store.status("natverk").await.unwrap().queued, 4);
+    }
+}
+
+/// S-242: each row is claimed by one holder, and only the holder settles it.
+#[tokio::test]
+async fn claims_do_not_collide_and_a_lost_lease_settles_nothing() {
+    for (store, _dir) in stores().await {
+        sending_to(&store, 300).await;
+        let mut tasks = tokio::task::JoinSet::new();
+        for holder in 0..6 {
+            let store = store.clone();
+            tasks.spawn(async move {
+                let mut ids = Vec::new();
+                loop {
+                    let claimed = store.claim_deliveries(NOW, 7, &format!("d{holder}"), NOW + 60_000).await.unwrap();
+                    assert!(claimed.len() <= 7);
+                    if claimed.is_empty() {
+                        return ids;
+                    }
+                    ids.extend(claimed.into_iter().map(|c| c.id));
+                }
+            });
+        }
+        let mut all: Vec<i64> = tasks.join_all().await.concat();
+        all.sort_unstable();
+        assert_eq!(all.len(), 300);
+        all.dedup();
+        assert_eq!(all.len(), 300);
+        assert!(store.settle_deliveries(NOW, "stranger", &[settled(all[0], Fate::Sent)]).await.unwrap().is_empty());
+        assert_eq!(store.status("natverk").await.unwrap().sending, 300);
+    }
+}
+
+/// S-74: what a dead daemon held is uncertain, and repeated only with a line in its history.
+#[tokio::test]
+async fn a_lapsed_lease_is_uncertain_and_its_repetition_is_told() {
+    for (store, _dir) in stores().await {
+        sending_to(&store, 3).await;
+        let first = store.claim_deliveries(NOW, 10, "dead", NOW + 60_000).await.unwrap();
+        assert_eq!(store.renew_leases("dead", NOW + 60_000).await.unwrap(), 3);
+        assert_eq!(store.lapse_leases(NOW + 60_001, "d2").await.unwrap(), 3);
+        let status = store.status("natverk").await.unwrap();
+        assert_eq!((status.uncertain, status.queued), (3, 0));
+        assert!(store.settle_deliveries(NOW, "dead", &[settled(first[0].id, Fate::Sent)]).await.unwrap().is_empty());
+        assert_eq!(store.repeat_uncertain(NOW + 60_001, NOW + 60_001, 10).await.unwrap(), 3);
+        let again = store.claim_deliveries(NOW + 60_001, 10, "d2", NOW + 120_000).await.unwrap();
+        assert_eq!((again[0].id, again[0].composed_at, again[0].repeats, again[0].attempts), (first[0].id, first[0].composed_at, 1, 2));
+        let what: Vec<_> = store.history(again[0].contact.id).await.unwrap().into_iter().map(|row| row.what).collect();
+        assert!(what.contains(&"delivery.uncertain".to_owned()) && what.contains(&"delivery.repeated".to_owned()), "{what:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_not_attempted_waits_again_and_does_not_count() {
+    for (store, _dir) in stores().await {
+        sending_to(&store, 2).await;
+        let claimed = store.claim_deliveries(NOW, 10, "d1", NOW + 60_000).await.unwrap();
+        let ends = [settled(claimed[0].id, Fate::Untouched(NOW + 5)), settled(claimed[1].id, Fate::Again(NOW + 600_000))];
+        assert_eq!(store.settle_deliveries(NOW, "d1", &ends).await.unwrap().len(), 2);
+        let again = store.claim_deliveries(NOW + 5, 10, "d1", NOW + 60_000).await.unwrap();
+        assert_eq!((again.len(), again[0].attempts), (1, 1));
+        let later = store.claim_deliveries(NOW + 600_000, 10, "d1", NOW + 660_000).await.unwrap();
+        assert_eq!((later.len(), later[0].attempts), (1, 2));
+    }
+}
+
+/// S-53, S-139.
+#[tokio::test]
+async fn a_stop_is_seen_before_the_next_mail_and_a_hard_refusal_suppresses() {
+    for (store, _dir) in stores().await {
+        sending_to(&store, 3).await;
+        let claimed = store.claim_deliveries(NOW, 2, "d1", NOW + 60_000).await.unwrap();
+        assert_eq!(store.stop_of_delivery(claimed[0].id).await.unwrap(), None);
+        store.suppress(NOW, &claimed[0].contact.person.address, Reason::Unsubscribed, "").await.unwrap();
+        assert_eq!(store.stop_of_delivery(claimed[0].id).await.unwrap(), Some(Stop::Suppressed));
+        store.pause_campaign(NOW, "natverk", Cause::Operator, None).await.unwrap();
+        assert_eq!(store.stop_of_delivery(claimed[1].id).await.unwrap(), Some(Stop::Paused));
+        assert!(store.claim_deliveries(NOW, 10, "d1", NOW + 60_000).await.unwrap().is_empty());
+        store.resume_campaign(NOW, "natverk").await.unwrap();
+        let ends = [
+            settled(claimed[0].id, Fate::Stopped(Stop::Suppressed)),
+            Settled { code: Some(550), reply: "5.1.1 no such user".into(), hard: true, ..settled(claimed[1].id, Fate::Failed) },
+        ];
+        store.settle_deliveries(NOW, "d1", &ends).await.unwrap();
+        assert_eq!(store.suppression_of(&claimed[1].contact.person.address).await.unwrap().unwrap().0, Reason::HardBounce);
+        assert_eq!(store.cancel_campaign(NOW, "natverk").await.unwrap(), 1);
+        let status = store.status("natverk").await.unwrap();
+        assert_eq!((status.suppressed, status.failed, status.cancelled, status.unsubscribed), (1, 1, 1, 1));
+    }
+}
+
+/// S-213.
+#[tokio::test]
+async fn the_same_message_twice_changes_nothing() {
+    for (store, _dir) in stores().await {
+        let raw = Raw { source: Source::Listener, envelope_from: None, recipient: "svar+x@example.org", content_hash: "h", bytes: vec![0, 255] };
+        let first = store.store_raw(NOW, &raw).await.unwrap();
+        let second = store.store_raw(NOW + 1, &raw).await.unwrap();
+        assert_eq!((first.is_new, second.is_new, first.id), (true, false, second.id));
+        let other = store.store_raw(NOW, &Raw { recipient: "svar+y@example.org", ..raw.clone() }).await.unwrap();
+        assert!(other.is_new);
+        assert_eq!(store.list_stored(10).await.unwrap().len(), 2);
+        assert_eq!(store.raw_of(first.id).await.unwrap(), [0, 255]);
+        let read = Understanding { evidence: "[]".into(), ..Understanding::default() };
+        assert!(store.apply(NOW, first.id, NOW, &read, &Effect::File).await.unwrap());
+        assert!(!store.apply(NOW, first.id, NOW, &read, &Effect::File).await.unwrap());
+        assert!(store.raw_of(999_999).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_second_answer_replaces_the_first_and_a_yes_joins_the_list() {
+    for (store, _dir) in stores().await {
+        sending_to(&store, 2).await;
+        let claimed = send_all(&store).await;
+        let known = store.find_known(claimed[0].id).await.unwrap().unwrap();
+        assert_eq!(store.open_questions(&claimed[0].contact.person.address).await.unwrap().len(), 1);
+        let yes = Effect::Answer { choice: Choice::Yes, guests: Some(1), via: Via::Mail };
+        incoming(&store, "1", reading_of(&known, Intent::Yes), yes.clone()).await;
+        assert!(store.open_questions(&claimed[0].contact.person.address).await.unwrap().is_empty());
+        assert_eq!(store.lists().await.unwrap(), [("chefer".to_owned(), 2), ("natverket".to_owned(), 1)]);
+        let no = Given { choice: Choice::No, guests: None, comment: "rang".into(), via: Via::Phone, given_at: NOW + 5 };
+        assert_eq!(store.respond(NOW + 5, known.contact_id, "natverk", &no).await.unwrap(), Meeting::Stands);
+        incoming(&store, "2", reading_of(&known, Intent::Yes), yes).await;
+        let answers = store.list_answers("natverk").await.unwrap();
+        assert_eq!((answers.len(), answers[0].answer.as_str(), answers[0].via.as_str()), (1, "no", "phone"));
+        let status = store.status("natverk").await.unwrap();
+        assert_eq!((status.answers.yes, status.answers.no, status.guests, status.silent, status.contacts), (0, 1, 0, 1, 2));
+    }
+}
+
+#[tokio::test]
+async fn a_person_decides_what_waits_and_the_writer_is_told_once() {
+    for (store, _dir) in stores().await {
+        sending_to(&store, 1).await;
+        let claimed = send_all(&store).await;
+        let known = store.find_known(claimed[0].id).await.unwrap().unwrap();
+        let id = incoming(&store, "1", reading_of(&known, Intent::Other), Effect::Review).await;
+        assert_eq!(store.list_review(10).await.unwrap()[0].id, id);
+        assert_eq!((store.status("natverk").await.unwrap().review, store.status("natverk").await.unwrap().silent), (1, 0));
+        let untold = store.list_untold(10).await.unwrap().remove(0);
+        assert_eq!((untold.state.as_str(), untold.campaign.as_deref()), ("review", Some("natverk")));
+        assert_eq!(store.tell(NOW, &untold, &[]).await.unwrap(), 0);
+        store.decide(NOW, id, Decision::Answer(Choice::Yes, Some(2)), None, None).await.unwrap();
+        let untold = store.list_untold(10).await.unwrap().remove(0);
+        let notice = NewNotice {
+            about: "confirmation",
+            recipient: "person0@example.org".into(),
+            contact_id: Some(known.contact_id),
+            says: "natverk:yes:2".into(),
+            subject: "Sv: Hej".into(),
+            body: "Tack".into(),
+            in_reply_to: "a@b".into(),
+            references: String::new(),
+            key_id: 1,
+            reply_delivery_id: Some(known.delivery_id),
+        };
+        assert_eq!(store.tell(NOW, &untold, std::slice::from_ref(&notice)).await.unwrap(), 1);
+        assert_eq!(store.tell(NOW, &untold, &[notice]).await.unwrap(), 0);
+        let claimed = store.claim_notices(NOW, 10, "d1", NOW + 60_000).await.unwrap();
+        assert_eq!(claimed.len(), 1);
+        assert_eq!(store.stop_of_notice(claimed[0].id).await.unwrap(), None);
+        assert_eq!(store.settle_notices(NOW, "d1", &[settled(claimed[0].id, Fate::Sent)]).await.unwrap(), [claimed[0].id]);
+        assert_eq!(store.count_open().await.unwrap(), (0, 0, 0));
+        assert_eq!(store.recent(5).await.unwrap()[0].intent.as_deref(), Some("yes"));
+        assert_eq!(store.count_stray_reviews().await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_report_ends_the_delivery_and_only_a_hard_one_suppresses() {
+    for (store, _dir) in stores().await {
+        sending_to(&store, 2).await;
+        let claimed = send_all(&store).await;
+        for (n, hard) in [(0, false), (1, true)] {
+            let known = store.find_known(claimed[n].id).await.unwrap().unwrap();
+            let read = Understanding { kind: Some(Kind::Bounce), ..reading_of(&known, Intent::AutoReply) };
+            incoming(&store, &n.to_string(), read, Effect::Bounce { hard, words: "5.1.1 gone".into() }).await;
+            assert_eq!(store.suppression_of(&claimed[n].contact.person.address).await.unwrap().is_some(), hard);
+        }
+        let status = store.status("natverk").await.unwrap();
+        assert_eq!((status.sent, status.failed, status.silent), (0, 2, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_draft_may_be_replaced_and_what_was_sent_may_not() {
+    for (store, _dir) in stores().await {
+        sending_to(&store, 1).await;
+        let other = SOURCE.replace("Hej!", "Hej igen!");
+        let error = store.add_campaign(NOW, &CampaignFile::parse(&other).unwrap(), &other).await.unwrap_err();
+        assert!(error.to_string().contains("has been started"), "{error}");
+        assert!(!store.add_campaign(NOW, &CampaignFile::parse(SOURCE).unwrap(), SOURCE).await.unwrap());
+        let draft = SOURCE.replace("natverk\n", "utkast\n");
+        assert!(store.add_campaign(NOW, &CampaignFile::parse(&draft).unwrap(), &draft).await.unwrap());
+        let changed = draft.replace("Hej!", "Nytt!");
+        assert!(store.add_campaign(NOW, &CampaignFile::parse(&changed).unwrap(), &changed).await.unwrap());
+        assert_eq!(store.list_campaigns().await.unwrap().len(), 2);
+        assert!(store.get_campaign("ingen").await.unwrap_err().to_string().contains("svar campaign list"));
+        store.start_campaign(NOW, "utkast", &occurrence("2026-12-01T09:00", NOW + 5)).await.unwrap();
+        let due = store.due_campaigns(NOW + 5).await.unwrap().remove(0);
+        store.miss_occurrence(NOW + 5, &due, None).await.unwrap();
+        assert!(store.due_campaigns(NOW + 5).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_relay_that_was_paused_stays_so_until_it_is_resumed() {
+    for (store, _dir) in stores().await {
+        store.ping().await.unwrap();
+        assert!(store.pause_relay(NOW, "smtp.example.org", "535 no").await.unwrap());
+        assert!(!store.pause_relay(NOW, "smtp.example.org", "535 no").await.unwrap());
+        assert_eq!(store.paused_relays().await.unwrap()[0].why, "535 no");
+        assert!(store.resume_relay(NOW, "smtp.example.org").await.unwrap());
+        assert!(!store.resume_relay(NOW, "smtp.example.org").await.unwrap());
+        store.note(NOW, crate::model::event::Event::new("daemon.started", Cause::Operator)).await.unwrap();
+        store.close().await;
+    }
+}
