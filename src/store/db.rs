@@ -107,12 +107,17 @@ macro_rules! bound {
             query = match value {
                 Value::Int(v) => query.bind(v),
                 Value::Real(v) => query.bind(v),
-                Value::Text(v) => query.bind(v),
+                Value::Text(v) => query.bind(v.map(without_nul)),
                 Value::Bytes(v) => query.bind(v),
             };
         }
         query
     }};
+}
+
+/// PostgreSQL's TEXT refuses NUL, and a stranger's mail may hold one; both databases keep the same text.
+fn without_nul(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
 }
 
 impl Conn {

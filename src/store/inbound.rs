@@ -372,16 +372,16 @@ async fn record(tx: &mut Conn, now: i64, id: i64, read: &Understanding, effect: 
         read.intent.map(Intent::as_str),
         read.guests.map(i64::from),
         Some(read.confidence),
-        clean(&read.own_words),
-        clean(&read.subject),
-        clean(&read.from_address),
-        clean(&read.message_id),
-        clean(&read.references),
+        &read.own_words,
+        &read.subject,
+        &read.from_address,
+        &read.message_id,
+        &read.references,
         &read.language,
-        clean(&read.evidence),
-        clean(&read.secondary),
+        &read.evidence,
+        &read.secondary,
         read.matched_by,
-        clean(&read.why),
+        &read.why,
         read.no_reply_why.clone(),
         read.delivery_id,
         read.contact_id,
@@ -390,11 +390,6 @@ async fn record(tx: &mut Conn, now: i64, id: i64, read: &Understanding, effect: 
         id,
     ];
     Ok(tx.execute(sql, values).await? > 0)
-}
-
-/// PostgreSQL's TEXT refuses NUL, and a stranger's mail may hold one.
-fn clean(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
 }
 
 async fn suppress_contact(tx: &mut Conn, now: i64, inbound_id: i64, contact_id: Option<i64>, reason: Reason, cause: Cause) -> Result<(), Error> {
@@ -411,7 +406,7 @@ async fn suppress_contact(tx: &mut Conn, now: i64, inbound_id: i64, contact_id: 
 async fn bounce(tx: &mut Conn, now: i64, inbound_id: i64, read: &Understanding, hard: bool, words: &str) -> Result<(), Error> {
     let Some(delivery_id) = read.delivery_id else { return Ok(()) };
     let sql = "UPDATE delivery SET state = 'failed', reply = $1, settled_at = $2 WHERE id = $3 AND state IN ('sent', 'uncertain')";
-    let changed = tx.execute(sql, values![clean(words), now, delivery_id]).await? > 0;
+    let changed = tx.execute(sql, values![words, now, delivery_id]).await? > 0;
     if changed {
         let event = Event::new("delivery.bounced", Cause::Inbound)
             .inbound(inbound_id)
