@@ -1,0 +1,546 @@
+//! svar.toml and SVAR_* become one checked [`Config`]; a room is handed its own section only.
+//!
+//! In: a file's text and the environment. Out: values that cannot be wrong, or faults that each name the key, where it
+//! stands, and the remedy. The environment wins over the file, the file over the defaults.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+
+use crate::model::address::{Address, Mailbox};
+use crate::model::token::Keys;
+use crate::store::OnUncertain;
+use crate::wire::smtp::{RelaySettings, Security};
+
+/// The commented sample that `svar init` writes.
+pub const SAMPLE: &str = include_str!("../templates/svar.toml");
+
+/// What is wrong with the configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no file.
+    #[error("there is no {0}; write one with: svar init")]
+    Missing(PathBuf),
+    /// It cannot be read.
+    #[error("{0} cannot be read: {1}")]
+    Unreadable(PathBuf, std::io::Error),
+    /// It is not TOML, or has a key that does not exist or a value of another type.
+    #[error("{file}: {error}")]
+    Form {
+        /// The file.
+        file: PathBuf,
+        /// The parser's words, with line, column and the line itself.
+        error: String,
+    },
+    /// A variable of the environment that is no value of its key.
+    #[error("environment variable {name}: {why}")]
+    Environment {
+        /// The variable.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Values that are no good, each with its key.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Values(Vec<Fault>),
+}
+
+/// One value that is no good.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file}: {key}: {message}")]
+pub struct Fault {
+    /// The file it stands in, or should.
+    pub file: String,
+    /// The key, e.g. `relay.host`.
+    pub key: &'static str,
+    /// What is wrong, and what to do.
+    pub message: String,
+}
+
+macro_rules! section {
+    ($(#[$doc:meta])* $name:ident { $($key:ident: $type:ty = $default:expr),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        struct $name { $($key: $type),* }
+        impl Default for $name {
+            fn default() -> Self { Self { $($key: $default),* } }
+        }
+    };
+}
+
+section!(File {
+    database: String = "svar.db".into(),
+    secret_file: String = "svar.secret".into(),
+    time_zone: String = "Europe/Stockholm".into(),
+    templates: String = String::new(),
+    organiser: OrganiserSection = OrganiserSection::default(),
+    mail: MailSection = MailSection::default(),
+    relay: RelaySection = RelaySection::default(),
+    outbox: OutboxSection = OutboxSection::default(),
+    intake: IntakeSection = IntakeSection::default(),
+    web: WebSection = WebSection::default(),
+    log: LogSection = LogSection::default(),
+});
+section!(OrganiserSection { name: String = String::new(), postal_address: String = String::new(), notify: String = String::new() });
+section!(MailSection {
+    from: String = String::new(),
+    reply: String = String::new(),
+    separator: String = "+".into(),
+    confirmations: bool = true,
+});
+section!(RelaySection {
+    host: String = "localhost".into(),
+    port: u16 = 465,
+    tls: Tls = Tls::Implicit,
+    ca_file: String = String::new(),
+    user: String = String::new(),
+    password_file: String = String::new(),
+    ehlo_name: String = String::new(),
+    connections: u16 = 4,
+    messages_per_connection: u32 = 500,
+    connect_seconds: u32 = 30,
+    command_seconds: u32 = 300,
+    data_seconds: u32 = 600,
+});
+section!(OutboxSection {
+    retry_first_seconds: u32 = 600,
+    retry_cap_seconds: u32 = 14_400,
+    give_up_seconds: u32 = 432_000,
+    uncertain: OnUncertain = OnUncertain::Repeat,
+    lease_seconds: u32 = 60,
+    grace_seconds: u32 = 3_600,
+});
+section!(IntakeSection {
+    lmtp: String = "127.0.0.1:2424".into(),
+    lmtp_socket: String = String::new(),
+    maildir: String = String::new(),
+    max_bytes: u64 = 26_214_400,
+});
+section!(WebSection { listen: String = "127.0.0.1:8325".into() });
+section!(LogSection { format: LogFormat = LogFormat::Text, level: String = "info".into() });
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Tls {
+    Implicit,
+    Starttls,
+    None,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For a person.
+    Text,
+    /// For a collector: one JSON object a line.
+    Json,
+}
+
+/// The whole configuration, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// A file's path or a `postgres://` URL.
+    pub database: String,
+    /// The organiser's zone.
+    pub zone: Tz,
+    /// The keys that sign and verify tokens.
+    pub keys: Keys,
+    /// What a mail says of its sender.
+    pub sender: Sender,
+    /// The relay, and how many connections at once.
+    pub relay: RelaySettings,
+    /// See [`Config::relay`].
+    pub connections: usize,
+    /// The outbox's patience.
+    pub outbox: OutboxConfig,
+    /// Where mail is taken from.
+    pub intake: IntakeConfig,
+    /// Where the health page is served.
+    pub web_listen: Option<SocketAddr>,
+    /// The folder of the organiser's own templates.
+    pub templates: Option<PathBuf>,
+}
+
+/// Who sends, and where answers go.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    /// From.
+    pub from: Mailbox,
+    /// The address that tokens are put into.
+    pub reply: Address,
+    /// What stands between its local part and a token.
+    pub separator: char,
+    /// The organiser's name at the foot of a mail; From's name where none is given.
+    pub organiser: String,
+    /// The postal address at the foot; empty for none.
+    pub postal_address: String,
+    /// Where questions and unclear replies are sent.
+    pub notify: Option<Address>,
+    /// Whether recipients get confirmations.
+    pub confirmations: bool,
+}
+
+/// How patient the outbox is.
+#[derive(Clone, Copy, Debug)]
+pub struct OutboxConfig {
+    /// The first wait after a temporary refusal.
+    pub retry_first: Duration,
+    /// The longest.
+    pub retry_cap: Duration,
+    /// After this long a delivery is given up.
+    pub give_up: Duration,
+    /// How long a claim holds.
+    pub lease: Duration,
+    /// What is done with what may have been sent.
+    pub uncertain: OnUncertain,
+    /// How late a firing may be and still be sent unasked (S-166).
+    pub grace: Duration,
+}
+
+/// Where mail is taken from.
+#[derive(Clone, Debug)]
+pub struct IntakeConfig {
+    /// LMTP over TCP.
+    pub lmtp: Option<SocketAddr>,
+    /// LMTP over a Unix socket.
+    pub lmtp_socket: Option<PathBuf>,
+    /// A Maildir.
+    pub maildir: Option<PathBuf>,
+    /// The largest message taken, in octets.
+    pub max_bytes: usize,
+}
+
+/// How to log: read before everything else, because it must work where the rest does not.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// Text or JSON.
+    pub format: LogFormat,
+    /// A `tracing` filter, e.g. `info`.
+    pub level: String,
+}
+
+/// Reads the file and the environment into a checked configuration.
+///
+/// # Errors
+/// [`Error`] names the key, the place and the remedy; all faulty values at once.
+pub fn load(path: &Path, env: impl Fn(&str) -> Option<String>) -> Result<(Config, LogConfig), Error> {
+    let file = read(path, env)?;
+    let log = LogConfig { format: file.log.format, level: file.log.level.clone() };
+    let base = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Checker { file: path.display().to_string(), base: base.to_owned(), faults: Vec::new() }.check(&file).map(|config| (config, log))
+}
+
+fn read(path: &Path, env: impl Fn(&str) -> Option<String>) -> Result<File, Error> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Error::Missing(path.to_owned())),
+        Err(error) => return Err(Error::Unreadable(path.to_owned(), error)),
+    };
+    let form = |error: String| Error::Form { file: path.to_owned(), error };
+    let file: File = toml::from_str(&text).map_err(|error| form(error.to_string().trim().to_owned()))?;
+    let mut table = toml::Table::try_from(&file).map_err(|error| form(error.to_string()))?;
+    overlay(&mut table, "SVAR", &env)?;
+    table.try_into().map_err(|error: toml::de::Error| Error::Environment { name: "SVAR_…".into(), why: error.message().to_owned() })
+}
+
+/// Puts the environment's values in place. Every key there is has a value by now, so its name and type are known.
+fn overlay(table: &mut toml::Table, prefix: &str, env: &impl Fn(&str) -> Option<String>) -> Result<(), Error> {
+    for (key, value) in table.iter_mut() {
+        let name = format!("{prefix}_{}", key.to_uppercase());
+        if let toml::Value::Table(section) = value {
+            overlay(section, &name, env)?;
+        } else if let Some(text) = env(&name) {
+            let wrong = |what: &str| Error::Environment { name: name.clone(), why: format!("\"{text}\" is not {what}") };
+            *value = match value {
+                toml::Value::Integer(_) => toml::Value::Integer(text.parse().map_err(|_| wrong("a whole number"))?),
+                toml::Value::Boolean(_) => toml::Value::Boolean(text.parse().map_err(|_| wrong("true or false"))?),
+                _ => toml::Value::String(text),
+            };
+        }
+    }
+    Ok(())
+}
+
+/// Turns the file's texts into checked values and collects what is wrong with them.
+struct Checker {
+    file: String,
+    base: PathBuf,
+    faults: Vec<Fault>,
+}
+
+impl Checker {
+    fn check(mut self, file: &File) -> Result<Config, Error> {
+        let zone = file.time_zone.parse::<Tz>().ok();
+        if zone.is_none() {
+            self.fault("time_zone", format!("there is no zone \"{}\"; write an IANA name as Europe/Stockholm", file.time_zone));
+        }
+        let keys = self.keys(file);
+        let sender = self.sender(file);
+        let relay = self.relay(&file.relay, sender.as_ref());
+        let intake = self.intake(&file.intake);
+        let web_listen = self.socket("web.listen", &file.web.listen);
+        if let Some(address) = web_listen.filter(|a| !a.ip().is_loopback()) {
+            self.fault("web.listen", format!("{address} is not on this machine; the health page has no login: use 127.0.0.1"));
+        }
+        let templates = self.optional_path(&file.templates);
+        if let Some(folder) = templates.as_ref().filter(|folder| !folder.is_dir()) {
+            self.fault("templates", format!("{} is not a folder; make it, or leave the key empty", folder.display()));
+        }
+        let outbox = self.outbox(&file.outbox);
+        match (zone, keys, sender, relay) {
+            (Some(zone), Some(keys), Some(sender), Some(relay)) if self.faults.is_empty() => Ok(Config {
+                database: self.database(&file.database),
+                zone,
+                keys,
+                sender,
+                relay,
+                connections: usize::from(file.relay.connections.max(1)),
+                outbox,
+                intake,
+                web_listen,
+                templates,
+            }),
+            _ => Err(Error::Values(self.faults)),
+        }
+    }
+
+    fn fault(&mut self, key: &'static str, message: impl Into<String>) {
+        self.faults.push(Fault { file: self.file.clone(), key, message: message.into() });
+    }
+
+    fn database(&self, text: &str) -> String {
+        if text.contains("://") { text.to_owned() } else { self.base.join(text.trim_start_matches("sqlite:")).display().to_string() }
+    }
+
+    fn optional_path(&self, text: &str) -> Option<PathBuf> {
+        (!text.is_empty()).then(|| self.base.join(text))
+    }
+
+    fn socket(&mut self, key: &'static str, text: &str) -> Option<SocketAddr> {
+        if text.is_empty() {
+            return None;
+        }
+        let address = text.parse().ok();
+        if address.is_none() {
+            self.fault(key, format!("\"{text}\" is not an address and port; write it as 127.0.0.1:2424"));
+        }
+        address
+    }
+
+    fn keys(&mut self, file: &File) -> Option<Keys> {
+        let path = self.base.join(&file.secret_file);
+        let parsed = match std::fs::read_to_string(&path) {
+            Ok(text) => Keys::parse(&text).map_err(|error| format!("{} {error}", path.display())),
+            Err(error) => Err(format!("{} cannot be read ({error}); svar init writes it", path.display())),
+        };
+        parsed.map_err(|message| self.fault("secret_file", message)).ok()
+    }
+
+    fn sender(&mut self, file: &File) -> Option<Sender> {
+        let from = self.required_mail("mail.from", &file.mail.from, Mailbox::parse);
+        let reply = self.required_mail("mail.reply", &file.mail.reply, Address::parse);
+        let notify = if file.organiser.notify.is_empty() {
+            Some(None)
+        } else {
+            self.required_mail("organiser.notify", &file.organiser.notify, Address::parse).map(Some)
+        };
+        let mut separator = file.mail.separator.chars();
+        let separator = match (separator.next(), separator.next()) {
+            (Some(c), None) if "+-=_.".contains(c) => Some(c),
+            _ => {
+                self.fault("mail.separator", format!("\"{}\" will not do; write one of + - = _", file.mail.separator));
+                None
+            }
+        };
+        if let Some(reply) = reply.as_ref().filter(|reply| reply.local().len() > 15) {
+            self.fault("mail.reply", format!("{reply} is too long: a token of 48 characters must fit behind it, so at most 15 before the @"));
+        }
+        for (key, text) in [("organiser.name", &file.organiser.name), ("organiser.postal_address", &file.organiser.postal_address)] {
+            if text.chars().any(char::is_control) {
+                self.fault(key, "holds a control character; write it on one line");
+            }
+        }
+        let from = from?;
+        let organiser = [&file.organiser.name, &from.name].into_iter().find(|name| !name.is_empty()).cloned();
+        Some(Sender {
+            organiser: organiser.unwrap_or_else(|| from.address.to_string()),
+            from,
+            reply: reply?,
+            separator: separator?,
+            postal_address: file.organiser.postal_address.clone(),
+            notify: notify?,
+            confirmations: file.mail.confirmations,
+        })
+    }
+
+    fn required_mail<T, E: ToString>(&mut self, key: &'static str, text: &str, parse: impl Fn(&str) -> Result<T, E>) -> Option<T> {
+        if text.is_empty() {
+            self.fault(key, format!("is missing; write it in the file or set SVAR_{}", key.replace('.', "_").to_uppercase()));
+            return None;
+        }
+        parse(text).map_err(|error| self.fault(key, error.to_string())).ok()
+    }
+
+    fn relay(&mut self, section: &RelaySection, sender: Option<&Sender>) -> Option<RelaySettings> {
+        let credentials = match (section.user.is_empty(), section.password_file.is_empty()) {
+            (true, true) => None,
+            (false, false) => {
+                let path = self.base.join(&section.password_file);
+                match std::fs::read_to_string(&path) {
+                    Ok(text) => Some((section.user.clone(), text.trim_end_matches(['\r', '\n']).to_owned())),
+                    Err(error) => {
+                        self.fault("relay.password_file", format!("{} cannot be read ({error}); put the password there", path.display()));
+                        None
+                    }
+                }
+            }
+            (false, true) => {
+                self.fault("relay.password_file", "is missing; relay.user needs a file that holds the password");
+                None
+            }
+            (true, false) => {
+                self.fault("relay.user", "is missing; relay.password_file needs a user");
+                None
+            }
+        };
+        if section.host.is_empty() {
+            self.fault("relay.host", "is missing; write the name of the mail server that sends for you");
+        }
+        let ca_file = self.optional_path(&section.ca_file);
+        if let Some(path) = ca_file.as_ref().filter(|path| !path.is_file()) {
+            self.fault("relay.ca_file", format!("{} is not a file; write the path of a PEM file", path.display()));
+        }
+        let ehlo_name = if section.ehlo_name.is_empty() { sender?.reply.domain().to_owned() } else { section.ehlo_name.clone() };
+        let security = match section.tls {
+            Tls::Implicit => Security::Implicit,
+            Tls::Starttls => Security::StartTls,
+            Tls::None => Security::Plain,
+        };
+        let mut settings = RelaySettings::new(section.host.clone(), section.port, security, ehlo_name);
+        settings.credentials = credentials;
+        settings.ca_file = ca_file;
+        settings.max_messages_per_connection = section.messages_per_connection.max(1);
+        settings.timeouts.connect = seconds(section.connect_seconds);
+        settings.timeouts.set_commands(seconds(section.command_seconds));
+        settings.timeouts.final_reply = seconds(section.data_seconds);
+        Some(settings)
+    }
+
+    fn outbox(&mut self, section: &OutboxSection) -> OutboxConfig {
+        if section.lease_seconds < 1 {
+            self.fault("outbox.lease_seconds", "is too short; write at least 1");
+        }
+        OutboxConfig {
+            retry_first: seconds(section.retry_first_seconds.max(1)),
+            retry_cap: seconds(section.retry_cap_seconds.max(1)),
+            give_up: seconds(section.give_up_seconds),
+            lease: seconds(section.lease_seconds),
+            uncertain: section.uncertain,
+            grace: seconds(section.grace_seconds),
+        }
+    }
+
+    fn intake(&mut self, section: &IntakeSection) -> IntakeConfig {
+        IntakeConfig {
+            lmtp: self.socket("intake.lmtp", &section.lmtp),
+            lmtp_socket: self.optional_path(&section.lmtp_socket),
+            maildir: self.optional_path(&section.maildir),
+            max_bytes: usize::try_from(section.max_bytes).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+fn seconds(n: u32) -> Duration {
+    Duration::from_secs(u64::from(n))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(text: &str) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("svar.toml");
+        std::fs::write(&path, text).unwrap();
+        std::fs::write(dir.path().join("svar.secret"), Keys::single(1, vec![7; 32]).to_file()).unwrap();
+        (dir, path)
+    }
+
+    const GOOD: &str = "[mail]\nfrom = \"Monica Berg <monica@example.org>\"\nreply = \"svar@example.org\"\n";
+
+    fn load_text(text: &str) -> Result<Config, String> {
+        let (_dir, path) = folder(text);
+        load(&path, |_| None).map(|(config, _)| config).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_sample_with_its_comments_off_is_the_defaults() {
+        let uncommented: String = SAMPLE
+            .lines()
+            .map(|line| match line.strip_prefix('#') {
+                Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase()) && rest.contains(" = ") => rest,
+                _ => line,
+            })
+            .collect::<Vec<_>>()
+            .join("\n");
+        let file: File = toml::from_str(&uncommented).unwrap();
+        assert_eq!(file, File::default());
+        let keys = |table: &toml::Table| -> Vec<String> {
+            table.iter().flat_map(|(k, v)| v.as_table().map_or(vec![k.clone()], |t| t.keys().map(|s| format!("{k}.{s}")).collect())).collect()
+        };
+        let shown: toml::Table = toml::from_str(&uncommented).unwrap();
+        assert_eq!(keys(&shown), keys(&toml::Table::try_from(File::default()).unwrap()));
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let (_dir, path) = folder(&format!("{GOOD}[relay]\nport = 25\n"));
+        let env = |name: &str| match name {
+            "SVAR_RELAY_PORT" => Some("2525".to_owned()),
+            "SVAR_MAIL_CONFIRMATIONS" => Some("false".to_owned()),
+            _ => None,
+        };
+        let config = load(&path, env).unwrap().0;
+        assert_eq!((config.relay.port, config.sender.confirmations), (2525, false));
+        let error = load(&path, |name| (name == "SVAR_RELAY_PORT").then(|| "many".to_owned())).unwrap_err().to_string();
+        assert_eq!(error, "environment variable SVAR_RELAY_PORT: \"many\" is not a whole number");
+    }
+
+    #[test]
+    fn an_error_names_the_key_the_file_and_the_remedy() {
+        for (text, parts) in [
+            (String::new(), vec!["svar.toml: mail.from: is missing", "SVAR_MAIL_FROM", "mail.reply: is missing"]),
+            (format!("{GOOD}sepparator = \"+\"\n"), vec!["svar.toml", "line 4, column 1", "sepparator", "separator"]),
+            (format!("time_zone = \"Stockholm\"\n{GOOD}"), vec!["time_zone: there is no zone \"Stockholm\"", "Europe/Stockholm"]),
+            (format!("secret_file = \"gone\"\n{GOOD}"), vec!["secret_file: ", "gone cannot be read", "svar init"]),
+            (format!("{GOOD}[relay]\nuser = \"x\"\n"), vec!["relay.password_file: is missing"]),
+            (format!("{GOOD}[relay]\nport = \"x\"\n"), vec!["port", "line 5"]),
+            (format!("{GOOD}[intake]\nlmtp = \"x\"\n"), vec!["intake.lmtp: \"x\" is not an address"]),
+            (format!("{GOOD}[web]\nlisten = \"0.0.0.0:80\"\n"), vec!["web.listen", "not on this machine"]),
+            (GOOD.replace("svar@", "svar\\r\\nx@"), vec!["mail.reply: the address holds a control character"]),
+        ] {
+            let error = load_text(&text).unwrap_err();
+            for part in parts {
+                assert!(error.contains(part), "{part:?} is not in {error:?}");
+            }
+        }
+        let missing = load(Path::new("nowhere/svar.toml"), |_| None).unwrap_err().to_string();
+        assert!(missing.contains("svar init"), "{missing}");
+    }
+
+    /// S-221.
+    #[test]
+    fn a_secret_is_never_shown() {
+        let (dir, path) = folder(&format!("{GOOD}[relay]\nuser = \"u\"\npassword_file = \"pw\"\n"));
+        std::fs::write(dir.path().join("pw"), "planted-secret\n").unwrap();
+        let config = load(&path, |_| None).unwrap().0;
+        assert_eq!(config.relay.credentials.as_ref().unwrap().1, "planted-secret");
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("planted-secret") && !shown.contains("0707"), "{shown}");
+    }
+}
