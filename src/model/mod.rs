@@ -2,4 +2,5 @@
 
 pub mod address;
 pub mod inbound;
+pub mod outcome;
 pub mod token;
