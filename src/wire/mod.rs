@@ -1,1 +1,4 @@
 //! The world's formats; no tables.
+
+pub mod listener;
+pub mod smtp;
