@@ -158,7 +158,7 @@ CREATE TABLE notice (
     in_reply_to TEXT NOT NULL,
     reference_ids TEXT NOT NULL,
     key_id BIGINT NOT NULL,
-    reply_delivery_id BIGINT REFERENCES delivery (id),
+    reply_to TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('queued', 'sending', 'sent', 'failed', 'uncertain', 'suppressed', 'cancelled')),
     due_at BIGINT NOT NULL,
     attempts BIGINT NOT NULL,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::address::{Address, Mailbox};
 use crate::model::token::Keys;
 use crate::store::OnUncertain;
-use crate::wire::smtp::{RelaySettings, Security};
+use crate::wire::smtp::{Credentials, RelaySettings, Roots, Security};
 
 /// The commented sample that `svar init` writes.
 pub const SAMPLE: &str = include_str!("../templates/svar.toml");
@@ -392,7 +392,7 @@ impl Checker {
             (false, false) => {
                 let path = self.base.join(&section.password_file);
                 match std::fs::read_to_string(&path) {
-                    Ok(text) => Some((section.user.clone(), text.trim_end_matches(['\r', '\n']).to_owned())),
+                    Ok(text) => Some(Credentials::new(section.user.clone(), text.trim_end_matches(['\r', '\n']).to_owned())),
                     Err(error) => {
                         self.fault("relay.password_file", format!("{} cannot be read ({error}); put the password there", path.display()));
                         None
@@ -423,11 +423,15 @@ impl Checker {
         };
         let mut settings = RelaySettings::new(section.host.clone(), section.port, security, ehlo_name);
         settings.credentials = credentials;
-        settings.ca_file = ca_file;
+        settings.roots = ca_file.map_or_else(Roots::system, Roots::file);
         settings.max_messages_per_connection = section.messages_per_connection.max(1);
         settings.timeouts.connect = seconds(section.connect_seconds);
-        settings.timeouts.set_commands(seconds(section.command_seconds));
-        settings.timeouts.final_reply = seconds(section.data_seconds);
+        let command = seconds(section.command_seconds);
+        let timeouts = &mut settings.timeouts;
+        (timeouts.greeting, timeouts.ehlo, timeouts.mail, timeouts.rcpt) = (command, command, command, command);
+        timeouts.data = command.min(timeouts.data);
+        timeouts.block = command.min(timeouts.block);
+        timeouts.finish = seconds(section.data_seconds);
         Some(settings)
     }
 
@@ -539,7 +543,7 @@ mod tests {
         let (dir, path) = folder(&format!("{GOOD}[relay]\nuser = \"u\"\npassword_file = \"pw\"\n"));
         std::fs::write(dir.path().join("pw"), "planted-secret\n").unwrap();
         let config = load(&path, |_| None).unwrap().0;
-        assert_eq!(config.relay.credentials.as_ref().unwrap().1, "planted-secret");
+        assert_eq!(config.relay.credentials, Some(Credentials::new("u".into(), "planted-secret".into())));
         let shown = format!("{config:?}");
         assert!(!shown.contains("planted-secret") && !shown.contains("0707"), "{shown}");
     }

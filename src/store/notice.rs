@@ -79,8 +79,8 @@ pub struct NewNotice {
     pub references: String,
     /// The key that signs its tokens.
     pub key_id: u8,
-    /// The delivery whose token is its Reply-To.
-    pub reply_delivery_id: Option<i64>,
+    /// Its Reply-To: for a confirmation the delivery's token, for the organiser the writer's address.
+    pub reply_to: String,
 }
 
 /// A notice that this daemon may send until its lease ends.
@@ -102,8 +102,8 @@ pub struct ClaimedNotice {
     pub reference_ids: String,
     /// The key that signs its tokens.
     pub key_id: i64,
-    /// The delivery whose token is its Reply-To.
-    pub reply_delivery_id: Option<i64>,
+    /// Its Reply-To: for a confirmation the delivery's token, for the organiser the writer's address.
+    pub reply_to: String,
     /// Attempts, this one included.
     pub attempts: i64,
     /// When it was written: its Date.
@@ -115,7 +115,7 @@ const CLAIM: &str = "
         SELECT d.id FROM notice d WHERE d.state = 'queued' AND d.due_at <= $1 ORDER BY d.due_at, d.id LIMIT $2 {lock})
     UPDATE notice SET state = 'sending', attempts = attempts + 1, leased_by = $3, leased_until = $4
     WHERE id IN (SELECT id FROM due) AND state = 'queued'
-    RETURNING id, about, recipient, subject, body, in_reply_to, reference_ids, key_id, reply_delivery_id, attempts, composed_at";
+    RETURNING id, about, recipient, subject, body, in_reply_to, reference_ids, key_id, reply_to, attempts, composed_at";
 
 /// The same to the same person within this time is said once (S-127).
 const ONCE_IN_MS: i64 = 7 * 24 * 3_600_000;
@@ -153,12 +153,12 @@ impl Store {
                 continue;
             }
             let sql = "INSERT INTO notice (inbound_id, about, recipient, contact_id, says, subject, body, in_reply_to, reference_ids,
-                           key_id, reply_delivery_id, state, due_at, attempts, repeats, composed_at)
+                           key_id, reply_to, state, due_at, attempts, repeats, composed_at)
                        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'queued', $12, 0, 0, $12)
                        ON CONFLICT (inbound_id, about) DO NOTHING";
             let values = values![
                 about.id, notice.about, &notice.recipient, notice.contact_id, &notice.says, &notice.subject, &notice.body,
-                &notice.in_reply_to, &notice.references, i64::from(notice.key_id), notice.reply_delivery_id, now
+                &notice.in_reply_to, &notice.references, i64::from(notice.key_id), &notice.reply_to, now
             ];
             queued += tx.execute(sql, values).await?;
             let event = Event::new("notice.queued", Cause::Inbound).inbound(about.id).contact(about.contact_id).campaign(about.campaign_id);

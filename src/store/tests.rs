@@ -284,7 +284,7 @@ async fn a_person_decides_what_waits_and_the_writer_is_told_once() {
             in_reply_to: "a@b".into(),
             references: String::new(),
             key_id: 1,
-            reply_delivery_id: Some(known.delivery_id),
+            reply_to: "svar+x@example.org".into(),
         };
         assert_eq!(store.tell(NOW, &untold, std::slice::from_ref(&notice)).await.unwrap(), 1);
         assert_eq!(store.tell(NOW, &untold, &[notice]).await.unwrap(), 0);

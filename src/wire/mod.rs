@@ -1,1 +1,5 @@
 //! The world's formats; no tables.
+
+pub mod listener;
+pub mod maildir;
+pub mod smtp;
