@@ -2,4 +2,5 @@
 
 pub mod listener;
 pub mod maildir;
+pub mod phrase;
 pub mod smtp;

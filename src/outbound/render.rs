@@ -1,0 +1,287 @@
+//! Template and contact become subject, text and HTML; a missing field is an error.
+//!
+//! In: a campaign file, a layout, what the sender says of itself; then one contact after another. Out: three texts.
+//! Handlebars runs bounded (S-224): no file access, no helpers of ours, strict fields, no recursion among templates and
+//! no deep nesting, because the engine overflows its stack on those. Two registries: only HTML is escaped.
+
+use handlebars::{Handlebars, RenderError, RenderErrorReason};
+use serde_json::{Map, Value};
+
+use super::layout::{Layout, opt_out};
+use super::markdown;
+use crate::model::campaign::{CampaignFile, Mistake};
+use crate::model::contact::Person;
+
+/// How deep blocks may stand in each other. The engine recurses; 500 still pass there.
+const MAX_DEPTH: usize = 32;
+
+/// A campaign that is ready to be rendered for anybody.
+#[derive(Debug)]
+pub struct Renderer {
+    text: Handlebars<'static>,
+    html: Handlebars<'static>,
+    common: Map<String, Value>,
+}
+
+/// What a recipient is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered {
+    /// One line.
+    pub subject: String,
+    /// The text part, lines ending in `\n`.
+    pub text: String,
+    /// The HTML part.
+    pub html: String,
+}
+
+/// Why nothing could be rendered for a contact.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// A field that the contact lacks.
+    #[error("asks for {{{{{field}}}}}, which {contact} lacks; add it or write {{{{#if {field}}}}}…{{{{/if}}}} around it")]
+    Missing {
+        /// The field.
+        field: String,
+        /// The contact's address.
+        contact: String,
+    },
+    /// A field whose value would break a header (S-8).
+    #[error("the subject for {contact} holds a control character; correct the contact's fields")]
+    Control {
+        /// The contact's address.
+        contact: String,
+    },
+    /// Anything else the engine says.
+    #[error("cannot be rendered for {contact}: {reason}")]
+    Other {
+        /// The contact's address.
+        contact: String,
+        /// The engine's words.
+        reason: String,
+    },
+}
+
+/// What a mail says of its sender, in templates under `organiser`.
+#[derive(Clone, Debug)]
+pub struct Organiser<'a> {
+    /// The organiser's name.
+    pub name: &'a str,
+    /// The postal address; empty for none.
+    pub postal_address: &'a str,
+    /// The sender's address.
+    pub address: &'a str,
+}
+
+impl Renderer {
+    /// Compiles a campaign and its layout.
+    ///
+    /// # Errors
+    /// The mistakes in its templates, placed in the campaign's source where they stand there.
+    pub fn new(file: &CampaignFile, source: &str, layout: &Layout, organiser: &Organiser<'_>) -> Result<Self, Vec<Mistake>> {
+        let mistakes = check_tags(file, source);
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        let body = markdown::templates(&file.body);
+        let kind = file.kind.as_str();
+        let part = |name: &str| layout.get(&format!("{kind}/{name}"));
+        let text = registry(
+            &[("subject", &file.subject), ("content", &body.text), ("footer.txt", layout.get("footer.txt")), ("body", part("body.txt"))],
+            false,
+        );
+        let html = registry(&[("content", &body.html), ("footer.html", layout.get("footer.html")), ("body", part("body.html"))], true);
+        let place = |fault: TemplateFault| {
+            let at = match fault.template {
+                "subject" => file.subject_at.clone(),
+                _ => source.len().saturating_sub(file.body.len())..source.len(),
+            };
+            let line = fault.line.filter(|_| fault.template == "content").map_or(0, |line| file.body_line + line - 1);
+            let message = format!("{} ({})", fault.reason, if fault.template == "content" { "the words below ---" } else { fault.template });
+            vec![if line > 0 { Mistake::at_line(source, line, 1, message) } else { Mistake::at(source, at, message) }]
+        };
+        Ok(Self { text: text.map_err(place)?, html: html.map_err(place)?, common: common_fields(file, organiser) })
+    }
+
+    /// Renders for a contact. Pure: the same contact gives the same words.
+    ///
+    /// # Errors
+    /// [`Fault`] names the field and the contact.
+    pub fn render(&self, person: &Person) -> Result<Rendered, Fault> {
+        let mut fields = person.fields();
+        fields.extend(self.common.clone());
+        let contact = || person.address.to_string();
+        let fault = |error: RenderError| fault_of(&error, contact());
+        let subject = self.text.render("subject", &fields).map_err(fault)?.trim().to_owned();
+        if subject.chars().any(char::is_control) {
+            return Err(Fault::Control { contact: contact() });
+        }
+        fields.insert("subject".into(), Value::String(subject.clone()));
+        let text = self.text.render("body", &fields).map_err(fault)?;
+        let html = self.html.render("body", &fields).map_err(fault)?;
+        Ok(Rendered { subject, text, html })
+    }
+}
+
+/// Renders a short text of svar's own, as a confirmation, in the text registry.
+///
+/// # Errors
+/// The engine's words: a template of the organiser's may be wrong.
+pub fn render_text(template: &str, data: &Value) -> Result<String, String> {
+    if nesting(template) > MAX_DEPTH {
+        return Err(format!("blocks stand more than {MAX_DEPTH} deep in each other"));
+    }
+    let mut engine = Handlebars::new();
+    engine.register_escape_fn(handlebars::no_escape);
+    engine.render_template(template, data).map_err(|error| error.to_string())
+}
+
+fn common_fields(file: &CampaignFile, organiser: &Organiser<'_>) -> Map<String, Value> {
+    let value = serde_json::json!({
+        "organiser": { "name": organiser.name, "address": organiser.address },
+        "campaign": file.name,
+        "language": file.language,
+        "opt_out": opt_out(&file.language),
+    });
+    let mut fields = value.as_object().cloned().unwrap_or_default();
+    if !organiser.postal_address.is_empty() {
+        fields["organiser"]["postal_address"] = Value::String(organiser.postal_address.to_owned());
+    }
+    fields
+}
+
+struct TemplateFault {
+    template: &'static str,
+    line: Option<usize>,
+    reason: String,
+}
+
+fn registry(templates: &[(&'static str, &str)], escape: bool) -> Result<Handlebars<'static>, TemplateFault> {
+    let mut engine = Handlebars::new();
+    engine.set_strict_mode(true);
+    if !escape {
+        engine.register_escape_fn(handlebars::no_escape);
+    }
+    for (name, template) in templates {
+        let fault = |line, reason| TemplateFault { template: name, line, reason };
+        if nesting(template) > MAX_DEPTH {
+            return Err(fault(None, format!("blocks stand more than {MAX_DEPTH} deep in each other; make it flatter")));
+        }
+        // Only the body calls others, and those call nobody: so no template can call itself.
+        if *name != "body" && (template.contains("{{>") || template.contains("{{#>")) {
+            return Err(fault(None, "calls another template with {{> …}}; only body may do that".to_owned()));
+        }
+        engine.register_template_string(name, template).map_err(|error| {
+            let line = error.pos().map(|(line, _)| line);
+            fault(line, error.reason().to_string())
+        })?;
+    }
+    Ok(engine)
+}
+
+/// The deepest nesting of block tags, counted without recursion.
+fn nesting(template: &str) -> usize {
+    let (mut depth, mut deepest, mut rest) = (0_usize, 0_usize, template);
+    while let Some(at) = rest.find("{{") {
+        rest = rest.get(at + 2..).unwrap_or("");
+        let tag = rest.trim_start_matches(['~', '{']);
+        if tag.starts_with(['#', '^']) {
+            depth += 1;
+            deepest = deepest.max(depth);
+        } else if tag.starts_with('/') {
+            depth = depth.saturating_sub(1);
+        }
+    }
+    // Parentheses nest as well: sub-expressions.
+    deepest.max(template.split("{{").map(|tag| tag.chars().take_while(|c| *c != '}').filter(|c| *c == '(').count()).max().unwrap_or(0))
+}
+
+/// Mistakes in the campaign's own tags that the engine would take.
+fn check_tags(file: &CampaignFile, source: &str) -> Vec<Mistake> {
+    let body_at = source.len().saturating_sub(file.body.len());
+    let mut mistakes = Vec::new();
+    for (text, base) in [(file.body.as_str(), body_at), (file.subject.as_str(), file.subject_at.start + 1)] {
+        for (at, tag) in tags(text) {
+            let range = base + at..base + at + tag.len();
+            if tag.starts_with("{{{") || tag.starts_with("{{&") {
+                mistakes.push(Mistake::at(source, range, "three braces put unescaped text into the HTML; write {{…}}"));
+            } else if tag.starts_with("{{>") {
+                mistakes.push(Mistake::at(source, range, "a campaign calls no templates; its words go into the layout's {{> content}}"));
+            }
+        }
+    }
+    mistakes
+}
+
+/// The tags of a template and where they begin.
+pub(super) fn tags(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.match_indices("{{").filter(|(at, _)| !text.get(..*at).is_some_and(|before| before.ends_with('{'))).map(|(at, _)| {
+        let rest = text.get(at..).unwrap_or("");
+        (at, rest.find("}}").and_then(|end| rest.get(..end + 2)).unwrap_or(rest))
+    })
+}
+
+fn fault_of(error: &RenderError, contact: String) -> Fault {
+    match error.reason() {
+        RenderErrorReason::MissingVariable(Some(field)) => Fault::Missing { field: field.trim_start_matches("this.").to_owned(), contact },
+        reason => Fault::Other { contact, reason: reason.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::address::Address;
+
+    const ORGANISER: Organiser<'_> = Organiser { name: "Monica <Berg>", postal_address: "", address: "monica@example.org" };
+
+    fn renderer(subject: &str, body: &str) -> Result<Renderer, Vec<Mistake>> {
+        let source =
+            format!("---\nname: n\nkind: invitation\nlist: l\nsubject: \"{subject}\"\nlanguage: sv\nsend: now\n---\n{body}\n");
+        Renderer::new(&CampaignFile::parse(&source).unwrap(), &source, &Layout::own(), &ORGANISER)
+    }
+
+    fn eva() -> Person {
+        Person { first_name: "Eva <b> *O'Brien*".into(), ..Person::new(Address::parse("eva@example.org").unwrap()) }
+    }
+
+    #[test]
+    fn a_name_is_neither_markdown_nor_html_and_text_is_not_escaped() {
+        let rendered = renderer("{{first_name}}, med?", "Hej {{first_name}}!").unwrap().render(&eva()).unwrap();
+        assert_eq!(rendered.subject, "Eva <b> *O'Brien*, med?");
+        assert!(rendered.text.starts_with("Hej Eva <b> *O'Brien*!\n\n-- \nMonica <Berg>\n"), "{}", rendered.text);
+        assert!(rendered.html.contains("<p>Hej Eva &lt;b&gt; *O&#x27;Brien*!</p>"), "{}", rendered.html);
+        assert!(rendered.text.contains("AVREGISTRERA") && rendered.html.contains("AVREGISTRERA"));
+    }
+
+    #[test]
+    fn a_missing_field_names_field_and_contact_and_may_be_asked_for_first() {
+        let fault = renderer("Hej", "Du på {{company}}!").unwrap().render(&eva()).unwrap_err();
+        assert_eq!(fault.to_string(), "asks for {{company}}, which eva@example.org lacks; add it or write {{#if company}}…{{/if}} around it");
+        assert!(renderer("Hej", "{{#if company}}Du på {{company}}!{{/if}}").unwrap().render(&eva()).is_ok());
+    }
+
+    /// S-8.
+    #[test]
+    fn a_line_break_in_a_subject_is_an_error() {
+        let person = Person { first_name: "Eva\r\nBcc: x@example.org".into(), ..eva() };
+        assert!(matches!(renderer("{{first_name}}", "Hej").unwrap().render(&person), Err(Fault::Control { .. })));
+    }
+
+    #[test]
+    fn a_template_error_stands_at_its_line() {
+        let mistakes = renderer("Hej", "ett\n\ntvå {{#if}\n").unwrap_err();
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        assert!(mistakes[0].line >= 9, "{mistakes:?}");
+        let mistakes = renderer("Hej", "ett {{{first_name}}}").unwrap_err();
+        assert_eq!((mistakes[0].line, mistakes[0].column), (9, 5));
+    }
+
+    /// S-224: what overflows the engine's stack never reaches it.
+    #[test]
+    fn deep_nesting_and_recursion_are_refused() {
+        let deep = format!("{}x{}", "{{#if a}}".repeat(5000), "{{/if}}".repeat(5000));
+        assert!(renderer("Hej", &deep).unwrap_err()[0].message.contains("deep"));
+        assert!(renderer("Hej", "{{> content}}").unwrap_err()[0].message.contains("templates"));
+        assert!(render_text(&deep, &Value::Null).is_err());
+    }
+}

@@ -1,0 +1,72 @@
+//! A campaign whose time has come opens an edition, once.
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use std::time::Duration;
+use tracing::{info, warn};
+
+use super::layout::Layout;
+use crate::model::campaign::CampaignFile;
+use crate::model::event::Cause;
+use crate::model::schedule::Occurrence;
+use crate::store::{DueCampaign, Error, Opened, Store};
+
+/// What a firing needs to know.
+#[derive(Debug)]
+pub struct Scheduler<'a> {
+    /// The organiser's zone.
+    pub zone: Tz,
+    /// The templates of the moment: an edition keeps a snapshot of them.
+    pub layout: &'a Layout,
+    /// The key that signs new tokens.
+    pub key_id: u8,
+    /// A firing later than this is not sent unasked (S-166).
+    pub grace: Duration,
+}
+
+/// Opens the editions whose time has come. How many were opened.
+///
+/// # Errors
+/// Where the database fails; what was opened stays open, the rest comes again.
+pub async fn step(store: &Store, with: &Scheduler<'_>, now: DateTime<Utc>) -> Result<usize, Error> {
+    let mut opened = 0;
+    for due in store.due_campaigns(now.timestamp_millis()).await? {
+        opened += usize::from(fire(store, with, now, &due).await?);
+    }
+    Ok(opened)
+}
+
+async fn fire(store: &Store, with: &Scheduler<'_>, now: DateTime<Utc>, due: &DueCampaign) -> Result<bool, Error> {
+    let Ok(file) = CampaignFile::parse(&due.source) else {
+        let why = "its campaign file is not understood by this version";
+        store.pause_campaign(now.timestamp_millis(), &due.name, Cause::Clock, Some(why)).await?;
+        return Ok(false);
+    };
+    let late = now.timestamp_millis() - due.at;
+    if late > i64::try_from(with.grace.as_millis()).unwrap_or(i64::MAX) {
+        miss(store, with, now, due, &file).await?;
+        return Ok(false);
+    }
+    let planned = DateTime::from_timestamp_millis(due.at).unwrap_or(now);
+    let next = next_after(&file, with.zone, planned);
+    let snapshot = with.layout.snapshot(file.kind.as_str());
+    let opened = store.open_edition(now.timestamp_millis(), due, &snapshot, with.key_id, next.as_ref()).await?;
+    if let Opened::Now(deliveries) = opened {
+        info!(campaign.name = due.name, edition.slot = due.slot, deliveries, "edition opened");
+    }
+    Ok(opened != Opened::Before)
+}
+
+fn next_after(file: &CampaignFile, zone: Tz, planned: DateTime<Utc>) -> Option<Occurrence> {
+    file.send.recurs().then(|| file.send.next(zone, planned, planned)).flatten()
+}
+
+/// A campaign is never sent merely because its time has passed: a one-off is paused and asked about, a series skips (S-166).
+async fn miss(store: &Store, with: &Scheduler<'_>, now: DateTime<Utc>, due: &DueCampaign, file: &CampaignFile) -> Result<(), Error> {
+    warn!(campaign.name = due.name, edition.slot = due.slot, "its time passed while svar was not running; nothing was sent");
+    if file.send.recurs() {
+        return store.miss_occurrence(now.timestamp_millis(), due, next_after(file, with.zone, now).as_ref()).await;
+    }
+    let why = format!("its time {} passed while svar was not running; svar campaign resume {} sends it now", due.slot, due.name);
+    store.pause_campaign(now.timestamp_millis(), &due.name, Cause::Clock, Some(&why)).await
+}
