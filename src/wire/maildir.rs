@@ -69,7 +69,8 @@ where
     R: Future<Output = Result<(), E>>,
 {
     let found = list(dir).await?;
-    seen.retain(|unique| found.iter().any(|found| found.unique == *unique));
+    let present: HashSet<&str> = found.iter().map(|found| found.unique.as_str()).collect();
+    seen.retain(|unique| present.contains(unique.as_str()));
     let mut step = Step { taken: 0, failed: Vec::new() };
     for found in found {
         if seen.contains(&found.unique) {
@@ -203,7 +204,11 @@ mod tests {
             let taken = &self.taken;
             let take = |bytes: Vec<u8>| async move {
                 let text = String::from_utf8(bytes).unwrap();
-                if text.contains("bad") { Err("bad") } else { Ok(taken.lock().unwrap().push(text)) }
+                if text.contains("bad") {
+                    return Err("bad");
+                }
+                taken.lock().unwrap().push(text);
+                Ok(())
             };
             let step = step(self.dir.path(), 50, &mut self.seen, take).await.unwrap();
             let taken = std::mem::take(&mut *self.taken.lock().unwrap());

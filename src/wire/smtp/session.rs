@@ -168,7 +168,7 @@ impl Session {
                 Ok(Some(refusal))
             }
             (Err(()), Some(refusal)) => Ok(Some(refusal)),
-            (Err(()), None) => refused(reply).map(Some).map_err(|reply| back_off("DATA", reply)),
+            (Err(()), None) => refused(reply, "DATA").map(Some),
         }
     }
 
@@ -259,12 +259,14 @@ fn only(reply: &Reply, class: u16) -> Result<(), ()> {
     if reply.code / 100 == class { Ok(()) } else { Err(()) }
 }
 
-/// The refusal of a message or its recipient; a reply of another class is given back.
-fn refused(reply: Reply) -> Result<Outcome, Reply> {
+/// The refusal of a message or its recipient. A limit of the relay's own is no refusal of this one (S-80), and a reply that has
+/// no place here is a fault too.
+fn refused(reply: Reply, step: &str) -> Step<Outcome> {
     match reply.code {
+        400..=599 if reply.class() == Class::RelayLimit => Err(back_off(step, reply)),
         400..=499 => Ok(Outcome::Transient(reply)),
         500..=599 => Ok(Outcome::Permanent(reply)),
-        _ => Err(reply),
+        _ => Err(back_off(step, reply)),
     }
 }
 
@@ -282,7 +284,7 @@ fn judge_rcpt(reply: Reply) -> Step<Option<Outcome>> {
     match (reply.code, reply.enhanced) {
         (200..=299, _) => Ok(None),
         (552, _) if reply.class() != Class::TooBig => Ok(Some(Outcome::Transient(reply))),
-        _ => refused(reply).map(Some).map_err(|reply| back_off("RCPT", reply)),
+        _ => refused(reply, "RCPT").map(Some),
     }
 }
 
@@ -290,7 +292,8 @@ fn judge_end(reply: Reply) -> Step<Outcome> {
     match reply.code {
         200..=299 => Ok(Outcome::Accepted(reply)),
         421 => Err(back_off("the message", reply)),
-        _ => refused(reply).or_else(|reply| Ok(Outcome::Uncertain(format!("the message was answered with {reply}")))),
+        300..=399 => Ok(Outcome::Uncertain(format!("the message was answered with {reply}"))),
+        _ => refused(reply, "the message"),
     }
 }
 
