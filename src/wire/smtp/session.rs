@@ -115,9 +115,11 @@ impl Session {
         let mut rcpt = Vec::new();
         if self.extensions.dsn {
             // S-40, S-93: no report about an automatic answer; about the rest, failure and delay, without the body.
+            let parameter = |keyword: &str, value: String| RcptParameter::Other { keyword: keyword.into(), value: Some(value) };
             let notify = if from.is_some() { "FAILURE,DELAY" } else { "NEVER" };
-            rcpt.push(RcptParameter::Other { keyword: "NOTIFY".into(), value: Some(notify.into()) });
+            rcpt.push(parameter("NOTIFY", notify.into()));
             if from.is_some() {
+                rcpt.push(parameter("ORCPT", format!("rfc822;{to}")));
                 mail.push(MailParameter::Other { keyword: "RET".into(), value: Some("HDRS".into()) });
             }
         }

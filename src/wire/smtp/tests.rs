@@ -604,7 +604,7 @@ async fn reports_are_asked_for_as_the_sender_needs_them() {
         relay.greets("250-DSN\r\n").await;
         relay.hears("MAIL FROM:<b+x@svar.example.org> RET=HDRS\r\n").await;
         relay.says(b"250 ok\r\n").await;
-        relay.hears("RCPT TO:<a@example.org> NOTIFY=FAILURE,DELAY\r\n").await;
+        relay.hears("RCPT TO:<a+b@example.org> NOTIFY=FAILURE,DELAY ORCPT=rfc822;a+2Bb@example.org\r\n").await;
         relay.says(b"451 no\r\n").await;
         relay.hears("RSET").await;
         relay.says(b"250 ok\r\n").await;
@@ -615,7 +615,7 @@ async fn reports_are_asked_for_as_the_sender_needs_them() {
     })
     .await;
     let mut session = connect(&settings).await.unwrap();
-    _ = send(&mut session, "a@example.org").await;
+    _ = send(&mut session, "a+b@example.org").await;
     _ = session.send(None, &address("a@example.org"), b"").await;
     done.await.unwrap();
 }
