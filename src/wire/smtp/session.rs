@@ -11,7 +11,7 @@ use lettre::transport::smtp::commands::{Data, Mail, Quit, Rcpt, Rset};
 use lettre::transport::smtp::extension::{MailParameter, RcptParameter};
 
 use super::body::{self, Body, LineTooLong};
-use super::wire::Wire;
+use super::wire::{Glance, Wire};
 use super::{RelaySettings, Step, Timeouts};
 use crate::model::address::Address;
 use crate::model::outcome::{Class, Outcome, RelayFault, RelayStop, Reply};
@@ -74,15 +74,18 @@ impl Session {
             Ok(body) => body,
             Err(refusal) => return Sent { result: Ok(Outcome::Permanent(refusal)), usable: true },
         };
-        (self.state, self.answered) = (State::Busy, false);
+        self.state = State::Busy;
         let result = self.transaction(&self.envelope(from, to, body.size), &body.octets).await;
         self.settle(&result);
         Sent { result, usable: self.state == State::Ready && self.left > 0 }
     }
 
-    /// Whether a session that stood idle is still quiet and open, as far as one can see without asking.
+    /// Whether a session that stood idle is still open and silent, as far as one can see without asking.
     pub async fn is_alive(&mut self) -> bool {
-        self.state == State::Ready && self.wire.is_quiet().await
+        if self.state == State::Ready && self.look_before().await.is_err() {
+            self.state = State::Broken;
+        }
+        self.state == State::Ready
     }
 
     /// Says goodbye where that makes sense, and closes.
@@ -127,10 +130,23 @@ impl Session {
     }
 
     async fn transaction(&mut self, envelope: &Envelope, body: &[u8]) -> Step<Outcome> {
+        self.look_before().await?;
         match self.offer(envelope).await? {
             Some(refusal) => Ok(refusal),
             None => self.hand_over(body).await,
         }
+    }
+
+    /// A reply that nobody asked for would be counted as the answer to MAIL, and every later one would be another's.
+    async fn look_before(&mut self) -> Step<()> {
+        let text = match self.wire.glance().await {
+            Glance::Quiet => return Ok(()),
+            Glance::Said(raw) if raw.code == 421 => return Err(self.closing(Reply::read(raw.code, &raw.lines), "nothing")),
+            Glance::Said(raw) => format!("the relay said {} before it was asked", Reply::read(raw.code, &raw.lines)),
+            Glance::Closed => "the relay closed the connection while it stood idle".to_owned(),
+        };
+        let stop = if self.used { RelayStop::Reconnect } else { RelayStop::BackOff };
+        Err(RelayFault::new(stop, text))
     }
 
     /// RSET where one is due, MAIL, RCPT, DATA: the refusal of this delivery, or `None` where the relay waits for the message.
@@ -219,12 +235,17 @@ impl Session {
         let raw = self.wire.reply(limit).await.map_err(|e| self.lost(step, &e))?;
         let reply = Reply::read(raw.code, &raw.lines);
         if reply.code == 421 {
-            let idle = self.fresh_on_a_used_connection() && reply.enhanced == Some((4, 4, 2));
-            let stop = if idle { RelayStop::Reconnect } else { RelayStop::BackOff };
-            return Err(RelayFault { stop, ..back_off(step, reply) });
+            return Err(self.closing(reply, step));
         }
         self.answered = true;
         Ok(reply)
+    }
+
+    /// 421: told to a connection that stood idle (4.4.2) it is no fault; any other backs off.
+    fn closing(&self, reply: Reply, step: &str) -> RelayFault {
+        let idle = self.fresh_on_a_used_connection() && reply.enhanced == Some((4, 4, 2));
+        let stop = if idle { RelayStop::Reconnect } else { RelayStop::BackOff };
+        RelayFault { stop, ..back_off(step, reply) }
     }
 
     /// A kept connection that turns out to be closed is no fault; any other loss is.
@@ -242,7 +263,7 @@ impl Session {
         let whole = matches!(result, Ok(Outcome::Accepted(_) | Outcome::Transient(_) | Outcome::Permanent(_)));
         self.state = if whole && self.state == State::Busy { State::Ready } else { State::Broken };
         self.unfinished = !matches!(result, Ok(Outcome::Accepted(_)));
-        self.used = true;
+        (self.used, self.answered) = (true, false);
         self.left = self.left.saturating_sub(1);
     }
 }

@@ -555,20 +555,25 @@ async fn a_silent_relay_is_given_up_in_time() {
 /// A kept connection that was closed while it stood idle is nobody's fault.
 #[tokio::test]
 async fn an_idle_connection_that_was_closed_is_opened_again() {
-    for last in ["", "421 4.4.2 idle\r\n"] {
+    for (last, stop) in [
+        ("", RelayStop::Reconnect),
+        ("421 4.4.2 idle\r\n", RelayStop::Reconnect),
+        ("421 4.7.0 enough of you\r\n", RelayStop::BackOff),
+        // Counted as the answer to MAIL it would shift all that follow.
+        ("250 twice\r\n", RelayStop::Reconnect),
+    ] {
         let (settings, done) = fake(move |mut relay| async move {
             relay.greets(PIPELINING).await;
             relay.takes_envelope().await;
             relay.takes_message().await;
-            relay.says(b"250 ok\r\n").await;
-            relay.says(last.as_bytes()).await;
+            relay.says(format!("250 ok\r\n{last}").as_bytes()).await;
         })
         .await;
         let mut session = connect(&settings).await.unwrap();
         assert!(send(&mut session, "a@example.org").await.usable);
         done.await.unwrap();
         let sent = send(&mut session, "a@example.org").await;
-        assert_eq!((stop_of(&sent), sent.usable), (Some(RelayStop::Reconnect), false), "{sent:?}");
+        assert_eq!((stop_of(&sent), sent.usable), (Some(stop), false), "{last:?} gave {sent:?}");
         assert!(!session.is_alive().await);
     }
 }
