@@ -58,7 +58,7 @@ struct Found {
 
 /// Hands every message that is not in `seen` to `take`, the oldest names first, and moves those from new/ to cur/.
 ///
-/// `take` answers `Ok` once the message is durably stored. `seen` holds the unique names that were taken since svar started;
+/// `take` answers `Ok` once the message is durably stored. `seen` holds what was taken since svar started;
 /// names that are gone from the directory are removed from it. With an empty `seen` everything in cur/ is handed over again.
 ///
 /// # Errors
@@ -69,10 +69,11 @@ where
     R: Future<Output = Result<(), E>>,
 {
     let found = list(dir).await?;
-    seen.retain(|unique| found.iter().any(|found| found.unique == *unique));
+    let present: HashSet<String> = found.iter().map(Found::key).collect();
+    seen.retain(|key| present.contains(key));
     let mut step = Step { taken: 0, failed: Vec::new() };
     for found in found {
-        if seen.contains(&found.unique) {
+        if seen.contains(&found.key()) {
             continue;
         }
         match take_one(dir, max_bytes, &found, &mut take).await {
@@ -84,7 +85,7 @@ where
             }
             Err(cause) => {
                 if let Cause::Unmoved(_) | Cause::TooBig(_) = cause {
-                    seen.insert(found.unique);
+                    seen.insert(found.key());
                 }
                 step.taken += usize::from(matches!(cause, Cause::Unmoved(_)));
                 step.failed.push(Failure { path: found.path, cause });
@@ -94,7 +95,15 @@ where
     Ok(step)
 }
 
-/// Everything in new/ and cur/, by unique name; a file that is in both, in the middle of a move, stands once.
+impl Found {
+    /// What `seen` knows it by. In new/ it is another than in cur/, so that a file in new/ is taken even where its name was used
+    /// before: a message twice does no harm, one never does.
+    fn key(&self) -> String {
+        if self.is_new { format!("new/{}", self.unique) } else { self.unique.clone() }
+    }
+}
+
+/// Everything in new/ and cur/, by unique name.
 async fn list(dir: &Path) -> io::Result<Vec<Found>> {
     let mut found = Vec::new();
     // new/ first: a file that moves to cur/ meanwhile is then seen twice rather than not at all.
@@ -110,7 +119,6 @@ async fn list(dir: &Path) -> io::Result<Vec<Found>> {
         }
     }
     found.sort();
-    found.dedup_by(|later, earlier| later.unique == earlier.unique);
     Ok(found)
 }
 
@@ -141,7 +149,9 @@ async fn read(dir: &Path, found: &Found, max_bytes: u64) -> io::Result<Option<(V
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         read => return read.map(|bytes| Some((bytes, found.path.clone()))),
     }
-    let Some(again) = list(dir).await?.into_iter().find(|again| again.unique == found.unique) else { return Ok(None) };
+    let Some(again) = list(dir).await?.into_iter().find(|again| again.unique == found.unique && again.path != found.path) else {
+        return Ok(None);
+    };
     match read_file(&again.path, max_bytes).await {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         read => read.map(|bytes| Some((bytes, again.path))),
@@ -158,10 +168,14 @@ async fn read_file(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
 /// To cur/, without a flag: it was read by svar and by no person. Another reader may have been faster.
 async fn move_to_cur(dir: &Path, found: &Found) -> io::Result<()> {
     let mut name = found.path.file_name().unwrap_or_default().to_owned();
-    if !found.path.to_string_lossy().contains(":2,") {
+    if !name.to_string_lossy().contains(":2,") {
         name.push(":2,");
     }
-    match fs::rename(&found.path, dir.join("cur").join(name)).await {
+    let target = dir.join("cur").join(name);
+    if fs::try_exists(&target).await? {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is there already", target.display())));
+    }
+    match fs::rename(&found.path, target).await {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         moved => moved,
     }
@@ -203,7 +217,11 @@ mod tests {
             let taken = &self.taken;
             let take = |bytes: Vec<u8>| async move {
                 let text = String::from_utf8(bytes).unwrap();
-                if text.contains("bad") { Err("bad") } else { Ok(taken.lock().unwrap().push(text)) }
+                if text.contains("bad") {
+                    return Err("bad");
+                }
+                taken.lock().unwrap().push(text);
+                Ok(())
             };
             let step = step(self.dir.path(), 50, &mut self.seen, take).await.unwrap();
             let taken = std::mem::take(&mut *self.taken.lock().unwrap());
@@ -239,6 +257,17 @@ mod tests {
         std::fs::remove_file(mail.dir.path().join("cur/1.a.h:2,RS")).unwrap();
         assert_eq!(mail.step().await, (vec![], 0));
         assert_eq!(mail.seen.len(), 1);
+    }
+
+    /// A name used twice loses neither message.
+    #[tokio::test]
+    async fn a_second_message_of_the_same_name_is_taken_and_covers_none() {
+        let mut mail = Box::with(&["new/1.a.h"]);
+        assert_eq!(mail.step().await.0.len(), 1);
+        std::fs::write(mail.dir.path().join("new/1.a.h"), "another").unwrap();
+        assert_eq!(mail.step().await, (vec!["another".into()], 1));
+        assert_eq!(mail.step().await, (vec![], 0));
+        assert_eq!(std::fs::read_to_string(mail.dir.path().join("cur/1.a.h:2,")).unwrap(), "new/1.a.h");
     }
 
     /// A file that moves or goes between the listing and the reading.

@@ -187,7 +187,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send, H: Handler> Dialogue<'_, S, H> {
             Some(transaction) if !transaction.to.is_empty() => transaction,
             other => {
                 self.transaction = other;
-                return self.refuse(&out_of_order("no recipient was taken"));
+                // No fault of the client: it asked before it could know that every recipient was refused.
+                self.channel.say(&out_of_order("no recipient was taken").line());
+                return Ok(());
             }
         };
         self.channel.say("354 end with a dot on a line of its own\r\n");
@@ -197,6 +199,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send, H: Handler> Dialogue<'_, S, H> {
             Err(Unfit::TooBig) => vec![Err(self.too_big()); transaction.to.len()],
             Err(Unfit::BareLineEnd) => vec![Err(Refusal::new(550, (5, 6, 0), "every line must end in CR LF")); transaction.to.len()],
         };
+        self.faults = 0;
         self.give_answers(answers, transaction.to.len());
         Ok(())
     }

@@ -25,6 +25,9 @@ use tokio::time::timeout;
 
 use crate::model::outcome::{Enhanced, Reply};
 
+/// Connections beyond the limit that are told so at a time; what comes on top is closed without a word.
+const MAX_TURNED_AWAY: usize = 50;
+
 /// A bound socket.
 #[derive(Debug)]
 pub enum Listener {
@@ -158,6 +161,9 @@ pub async fn serve<H: Handler>(
             stream = listener.accept() => stream,
         };
         let Some(stream) = usable(stream).await? else { continue };
+        if connections.len() > settings.max_connections + MAX_TURNED_AWAY {
+            continue;
+        }
         let (settings, handler, shutdown) = (settings.clone(), handler.clone(), shutdown.clone());
         match room.clone().try_acquire_owned() {
             Ok(place) => connections.spawn(async move {

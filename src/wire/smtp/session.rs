@@ -11,7 +11,7 @@ use lettre::transport::smtp::commands::{Data, Mail, Quit, Rcpt, Rset};
 use lettre::transport::smtp::extension::{MailParameter, RcptParameter};
 
 use super::body::{self, Body, LineTooLong};
-use super::wire::Wire;
+use super::wire::{Glance, Wire};
 use super::{RelaySettings, Step, Timeouts};
 use crate::model::address::Address;
 use crate::model::outcome::{Class, Outcome, RelayFault, RelayStop, Reply};
@@ -74,15 +74,18 @@ impl Session {
             Ok(body) => body,
             Err(refusal) => return Sent { result: Ok(Outcome::Permanent(refusal)), usable: true },
         };
-        (self.state, self.answered) = (State::Busy, false);
+        self.state = State::Busy;
         let result = self.transaction(&self.envelope(from, to, body.size), &body.octets).await;
         self.settle(&result);
         Sent { result, usable: self.state == State::Ready && self.left > 0 }
     }
 
-    /// Whether a session that stood idle is still quiet and open, as far as one can see without asking.
+    /// Whether a session that stood idle is still open and silent, as far as one can see without asking.
     pub async fn is_alive(&mut self) -> bool {
-        self.state == State::Ready && self.wire.is_quiet().await
+        if self.state == State::Ready && self.look_before().await.is_err() {
+            self.state = State::Broken;
+        }
+        self.state == State::Ready
     }
 
     /// Says goodbye where that makes sense, and closes.
@@ -115,9 +118,11 @@ impl Session {
         let mut rcpt = Vec::new();
         if self.extensions.dsn {
             // S-40, S-93: no report about an automatic answer; about the rest, failure and delay, without the body.
+            let parameter = |keyword: &str, value: String| RcptParameter::Other { keyword: keyword.into(), value: Some(value) };
             let notify = if from.is_some() { "FAILURE,DELAY" } else { "NEVER" };
-            rcpt.push(RcptParameter::Other { keyword: "NOTIFY".into(), value: Some(notify.into()) });
+            rcpt.push(parameter("NOTIFY", notify.into()));
             if from.is_some() {
+                rcpt.push(parameter("ORCPT", format!("rfc822;{to}")));
                 mail.push(MailParameter::Other { keyword: "RET".into(), value: Some("HDRS".into()) });
             }
         }
@@ -125,10 +130,23 @@ impl Session {
     }
 
     async fn transaction(&mut self, envelope: &Envelope, body: &[u8]) -> Step<Outcome> {
+        self.look_before().await?;
         match self.offer(envelope).await? {
             Some(refusal) => Ok(refusal),
             None => self.hand_over(body).await,
         }
+    }
+
+    /// A reply that nobody asked for would be counted as the answer to MAIL, and every later one would be another's.
+    async fn look_before(&mut self) -> Step<()> {
+        let text = match self.wire.glance().await {
+            Glance::Quiet => return Ok(()),
+            Glance::Said(raw) if raw.code == 421 => return Err(self.closing(Reply::read(raw.code, &raw.lines), "nothing")),
+            Glance::Said(raw) => format!("the relay said {} before it was asked", Reply::read(raw.code, &raw.lines)),
+            Glance::Closed => "the relay closed the connection while it stood idle".to_owned(),
+        };
+        let stop = if self.used { RelayStop::Reconnect } else { RelayStop::BackOff };
+        Err(RelayFault::new(stop, text))
     }
 
     /// RSET where one is due, MAIL, RCPT, DATA: the refusal of this delivery, or `None` where the relay waits for the message.
@@ -168,7 +186,7 @@ impl Session {
                 Ok(Some(refusal))
             }
             (Err(()), Some(refusal)) => Ok(Some(refusal)),
-            (Err(()), None) => refused(reply).map(Some).map_err(|reply| back_off("DATA", reply)),
+            (Err(()), None) => refused(reply, "DATA").map(Some),
         }
     }
 
@@ -217,12 +235,17 @@ impl Session {
         let raw = self.wire.reply(limit).await.map_err(|e| self.lost(step, &e))?;
         let reply = Reply::read(raw.code, &raw.lines);
         if reply.code == 421 {
-            let idle = self.fresh_on_a_used_connection() && reply.enhanced == Some((4, 4, 2));
-            let stop = if idle { RelayStop::Reconnect } else { RelayStop::BackOff };
-            return Err(RelayFault { stop, ..back_off(step, reply) });
+            return Err(self.closing(reply, step));
         }
         self.answered = true;
         Ok(reply)
+    }
+
+    /// 421: told to a connection that stood idle (4.4.2) it is no fault; any other backs off.
+    fn closing(&self, reply: Reply, step: &str) -> RelayFault {
+        let idle = self.fresh_on_a_used_connection() && reply.enhanced == Some((4, 4, 2));
+        let stop = if idle { RelayStop::Reconnect } else { RelayStop::BackOff };
+        RelayFault { stop, ..back_off(step, reply) }
     }
 
     /// A kept connection that turns out to be closed is no fault; any other loss is.
@@ -240,7 +263,7 @@ impl Session {
         let whole = matches!(result, Ok(Outcome::Accepted(_) | Outcome::Transient(_) | Outcome::Permanent(_)));
         self.state = if whole && self.state == State::Busy { State::Ready } else { State::Broken };
         self.unfinished = !matches!(result, Ok(Outcome::Accepted(_)));
-        self.used = true;
+        (self.used, self.answered) = (true, false);
         self.left = self.left.saturating_sub(1);
     }
 }
@@ -259,12 +282,14 @@ fn only(reply: &Reply, class: u16) -> Result<(), ()> {
     if reply.code / 100 == class { Ok(()) } else { Err(()) }
 }
 
-/// The refusal of a message or its recipient; a reply of another class is given back.
-fn refused(reply: Reply) -> Result<Outcome, Reply> {
+/// The refusal of a message or its recipient. A limit of the relay's own is no refusal of this one (S-80), and a reply that has
+/// no place here is a fault too.
+fn refused(reply: Reply, step: &str) -> Step<Outcome> {
     match reply.code {
+        400..=599 if reply.class() == Class::RelayLimit => Err(back_off(step, reply)),
         400..=499 => Ok(Outcome::Transient(reply)),
         500..=599 => Ok(Outcome::Permanent(reply)),
-        _ => Err(reply),
+        _ => Err(back_off(step, reply)),
     }
 }
 
@@ -282,7 +307,7 @@ fn judge_rcpt(reply: Reply) -> Step<Option<Outcome>> {
     match (reply.code, reply.enhanced) {
         (200..=299, _) => Ok(None),
         (552, _) if reply.class() != Class::TooBig => Ok(Some(Outcome::Transient(reply))),
-        _ => refused(reply).map(Some).map_err(|reply| back_off("RCPT", reply)),
+        _ => refused(reply, "RCPT").map(Some),
     }
 }
 
@@ -290,7 +315,8 @@ fn judge_end(reply: Reply) -> Step<Outcome> {
     match reply.code {
         200..=299 => Ok(Outcome::Accepted(reply)),
         421 => Err(back_off("the message", reply)),
-        _ => refused(reply).or_else(|reply| Ok(Outcome::Uncertain(format!("the message was answered with {reply}")))),
+        300..=399 => Ok(Outcome::Uncertain(format!("the message was answered with {reply}"))),
+        _ => refused(reply, "the message"),
     }
 }
 

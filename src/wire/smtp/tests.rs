@@ -27,7 +27,9 @@ async fn send(session: &mut Session, to: &str) -> Sent {
 
 /// Keeps what it is given; refuses by the recipient's name.
 #[derive(Default)]
-struct Shelf(Mutex<Vec<(String, Vec<String>, Vec<u8>)>>);
+struct Shelf(Mutex<Vec<Kept>>);
+
+type Kept = (String, Vec<String>, Vec<u8>);
 
 impl Handler for Shelf {
     async fn recipient(&self, _from: &str, to: &str) -> Result<(), Refusal> {
@@ -336,6 +338,8 @@ async fn a_fault_in_the_middle_leaves_the_delivery_untouched() {
         ("421 bye\r\n", BackOff),
         ("250 ok\r\n421 bye\r\n", BackOff),
         ("250 ok\r\n250 ok\r\n421 bye\r\n", BackOff),
+        ("250 ok\r\n550 5.4.5 daily limit\r\n503 x\r\n", BackOff),
+        ("250 ok\r\n250 ok\r\n550 5.4.5 daily limit\r\n", BackOff),
         ("250 ok\r\n250 ok\r\n250 odd\r\n", BackOff),
         ("250 ok\r\n354 odd\r\n250 odd\r\n", BackOff),
         ("250 ok\r\n", BackOff),
@@ -427,6 +431,80 @@ async fn a_connection_closed_in_the_middle_of_a_message_backs_off() {
     done.await.unwrap();
 }
 
+/// A relay that refuses in the middle of a message and reads no more is heard.
+#[tokio::test]
+async fn a_refusal_in_the_middle_of_a_message_is_an_outcome() {
+    let (release, mut held) = tokio::sync::oneshot::channel::<()>();
+    let (mut settings, done) = fake(|mut relay| async move {
+        relay.greets(PIPELINING).await;
+        relay.takes_envelope().await;
+        relay.says(b"552 5.3.4 too big\r\n").await;
+        _ = (&mut held).await;
+    })
+    .await;
+    settings.timeouts.block = Duration::from_millis(50);
+    let mut session = connect(&settings).await.unwrap();
+    let big = [&b"x".repeat(70)[..], b"\r\n"].concat().repeat(400_000);
+    let sent = session.send(Some(&address("b+x@svar.example.org")), &address("a@example.org"), &big).await;
+    assert!(!sent.usable && matches!(&sent.result, Ok(Outcome::Permanent(reply)) if reply.code == 552), "{:?}", sent.result);
+    release.send(()).unwrap();
+    done.await.unwrap();
+}
+
+/// S-91, S-103: between our own client and our own listener no message ends early, grows a second one or changes but for its
+/// line ends.
+#[test]
+fn any_message_arrives_alone_and_whole() {
+    use proptest::prelude::*;
+    use proptest::test_runner::{Config, TestRunner};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (port, shelf, _stop) = runtime.block_on(relay());
+    let settings = RelaySettings { max_messages_per_connection: 1_000, ..plain(port) };
+    let session = Mutex::new(runtime.block_on(connect(&settings)).unwrap());
+    let part = prop_oneof![
+        Just("\r\n".to_owned()),
+        Just(".".to_owned()),
+        Just("DATA\r\n".to_owned()),
+        Just("QUIT\r\n".to_owned()),
+        "[.\r\nx]{0,5}"
+    ];
+    let parts = prop::collection::vec(part, 0..20).prop_map(|parts| parts.concat());
+    let mut runner = TestRunner::new(Config { cases: 200, failure_persistence: None, ..Config::default() });
+    let outcome = runner.run(&parts, |message| {
+        let mut session = session.lock().unwrap();
+        let to = address("eva@example.org");
+        let sent = runtime.block_on(session.send(None, &to, message.as_bytes()));
+        prop_assert!(sent.usable && matches!(sent.result, Ok(Outcome::Accepted(_))));
+        let mut expected = message.replace("\r\n", "\n").replace('\r', "\n").replace('\n', "\r\n");
+        if !expected.is_empty() && !expected.ends_with('\n') {
+            expected.push_str("\r\n");
+        }
+        let kept: Vec<Vec<u8>> = shelf.0.lock().unwrap().drain(..).map(|kept| kept.2).collect();
+        prop_assert_eq!(kept, [expected.into_bytes()]);
+        Ok(())
+    });
+    outcome.unwrap();
+}
+
+/// The daemon spawns these.
+#[test]
+fn sending_and_fetching_can_be_spawned() {
+    fn spawnable<T: Send>(_: &T) {}
+    let (settings, to) = (plain(1), address("a@example.org"));
+    spawnable(&connect(&settings));
+    spawnable(&async {
+        if let Ok(mut session) = connect(&settings).await {
+            _ = session.send(None, &to, b"").await;
+            _ = session.is_alive().await;
+            session.quit().await;
+        }
+    });
+    spawnable(&async {
+        let mut seen = std::collections::HashSet::new();
+        crate::wire::maildir::step("".as_ref(), 1, &mut seen, |_| async { Ok::<(), String>(()) }).await
+    });
+}
+
 /// S-70: every step has its own time.
 #[tokio::test]
 async fn a_silent_relay_is_given_up_in_time() {
@@ -477,20 +555,25 @@ async fn a_silent_relay_is_given_up_in_time() {
 /// A kept connection that was closed while it stood idle is nobody's fault.
 #[tokio::test]
 async fn an_idle_connection_that_was_closed_is_opened_again() {
-    for last in ["", "421 4.4.2 idle\r\n"] {
+    for (last, stop) in [
+        ("", RelayStop::Reconnect),
+        ("421 4.4.2 idle\r\n", RelayStop::Reconnect),
+        ("421 4.7.0 enough of you\r\n", RelayStop::BackOff),
+        // Counted as the answer to MAIL it would shift all that follow.
+        ("250 twice\r\n", RelayStop::Reconnect),
+    ] {
         let (settings, done) = fake(move |mut relay| async move {
             relay.greets(PIPELINING).await;
             relay.takes_envelope().await;
             relay.takes_message().await;
-            relay.says(b"250 ok\r\n").await;
-            relay.says(last.as_bytes()).await;
+            relay.says(format!("250 ok\r\n{last}").as_bytes()).await;
         })
         .await;
         let mut session = connect(&settings).await.unwrap();
         assert!(send(&mut session, "a@example.org").await.usable);
         done.await.unwrap();
         let sent = send(&mut session, "a@example.org").await;
-        assert_eq!((stop_of(&sent), sent.usable), (Some(RelayStop::Reconnect), false), "{sent:?}");
+        assert_eq!((stop_of(&sent), sent.usable), (Some(stop), false), "{last:?} gave {sent:?}");
         assert!(!session.is_alive().await);
     }
 }
@@ -526,7 +609,7 @@ async fn reports_are_asked_for_as_the_sender_needs_them() {
         relay.greets("250-DSN\r\n").await;
         relay.hears("MAIL FROM:<b+x@svar.example.org> RET=HDRS\r\n").await;
         relay.says(b"250 ok\r\n").await;
-        relay.hears("RCPT TO:<a@example.org> NOTIFY=FAILURE,DELAY\r\n").await;
+        relay.hears("RCPT TO:<a+b@example.org> NOTIFY=FAILURE,DELAY ORCPT=rfc822;a+2Bb@example.org\r\n").await;
         relay.says(b"451 no\r\n").await;
         relay.hears("RSET").await;
         relay.says(b"250 ok\r\n").await;
@@ -537,7 +620,7 @@ async fn reports_are_asked_for_as_the_sender_needs_them() {
     })
     .await;
     let mut session = connect(&settings).await.unwrap();
-    _ = send(&mut session, "a@example.org").await;
+    _ = send(&mut session, "a+b@example.org").await;
     _ = session.send(None, &address("a@example.org"), b"").await;
     done.await.unwrap();
 }

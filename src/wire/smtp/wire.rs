@@ -19,6 +19,16 @@ const BLOCK: usize = 64 * 1024;
 pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 
+/// What a glance at an idle connection shows.
+pub(super) enum Glance {
+    /// Open, as far as one can see, and silent.
+    Quiet,
+    /// The relay spoke out of turn.
+    Said(RawReply),
+    /// Closed, or of no more use.
+    Closed,
+}
+
 pub(super) struct Wire {
     io: Box<dyn Io>,
     replies: ReplyParser,
@@ -47,12 +57,23 @@ impl Wire {
         within(limit, self.next_reply()).await
     }
 
-    /// Whether the relay has said or closed something since the last reply. Does not wait.
-    pub(super) async fn is_quiet(&mut self) -> bool {
-        let mut octet = [0];
-        let mut read = std::pin::pin!(self.io.read(&mut octet));
-        let pending = std::future::poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx).is_pending())).await;
-        pending && self.replies.is_empty()
+    /// What has come since the last reply although nothing was asked. Does not wait.
+    pub(super) async fn glance(&mut self) -> Glance {
+        let mut buffer = [0; 1024];
+        let came = {
+            let mut read = std::pin::pin!(self.io.read(&mut buffer));
+            std::future::poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx))).await
+        };
+        let open = match came {
+            Poll::Pending => true,
+            Poll::Ready(Ok(count)) => count > 0 && self.replies.push(&buffer[..count]).is_ok(),
+            Poll::Ready(Err(_)) => false,
+        };
+        match self.replies.take() {
+            Some(reply) => Glance::Said(reply),
+            None if open && self.replies.is_empty() => Glance::Quiet,
+            None => Glance::Closed,
+        }
     }
 
     pub(super) async fn close(mut self, limit: Duration) {
