@@ -11,7 +11,8 @@ const TAGS: &[&str] = &[
 /// Tags whose content is no text for a reader.
 const DROPPED: &[&str] = &["script", "style", "title", "head", "iframe", "object", "svg", "math", "template", "noscript", "textarea", "select"];
 
-const ATTRIBUTES: &[&str] = &["align", "cellpadding", "cellspacing", "colspan", "dir", "href", "lang", "role", "rowspan", "style", "valign", "width"];
+/// Attributes that mean no harm whatever they say; `href` and `style` are looked into.
+const ATTRIBUTES: &[&str] = &["align", "cellpadding", "cellspacing", "colspan", "dir", "lang", "role", "rowspan", "valign", "width"];
 
 /// HTML that holds listed tags and attributes only. Never fails.
 #[must_use]
@@ -98,11 +99,18 @@ fn write_tag(out: &mut String, name: &str, closing: bool, attributes: &[(String,
     out.push_str(if closing { "</" } else { "<" });
     out.push_str(name);
     for (key, value) in attributes.iter().filter(|_| !closing) {
-        if ATTRIBUTES.contains(&key.as_str()) && (key != "href" || harmless_link(value)) && (key != "style" || harmless_style(value)) {
-            out.push_str(&format!(" {key}=\"{}\"", value.replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")));
-        }
+        let Some(value) = harmless_value(key, value) else { continue };
+        out.push_str(&format!(" {key}=\"{}\"", value.replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")));
     }
     out.push('>');
+}
+
+fn harmless_value(key: &str, value: &str) -> Option<String> {
+    match key {
+        "style" => Some(harmless_style(value)).filter(|style| !style.is_empty()),
+        "href" => harmless_link(value).then(|| value.to_owned()),
+        key => ATTRIBUTES.contains(&key).then(|| value.to_owned()),
+    }
 }
 
 fn harmless_link(value: &str) -> bool {
@@ -110,10 +118,13 @@ fn harmless_link(value: &str) -> bool {
     ["https://", "http://", "mailto:"].iter().any(|scheme| value.starts_with(scheme))
 }
 
-/// Colours and measures, but nothing that names another place or covers the page.
-fn harmless_style(value: &str) -> bool {
-    let value = value.to_ascii_lowercase();
-    !["url", "@", "\\", "expression", "image", "position", "&", "/*"].iter().any(|word| value.contains(word))
+/// The declarations that set colours and measures, without those that name another place or cover the page.
+fn harmless_style(style: &str) -> String {
+    let harmless = |declaration: &&str| {
+        let lower = declaration.to_ascii_lowercase();
+        !["url", "@", "\\", "expression", "image", "position", "&", "/*"].iter().any(|word| lower.contains(word))
+    };
+    style.split(';').filter(harmless).collect::<Vec<_>>().join(";")
 }
 
 /// Character references stay as they are: none of them opens a tag.
@@ -145,6 +156,7 @@ mod tests {
             ("<a href=\" jAvaScript&colon;x\">t</a>", "<a>t</a>"),
             ("<p style=\"background:url(https://x)\">t", "<p>t"),
             ("<p style=\"background:u\\72l(x)\">t", "<p>t"),
+            ("<p style=\"color:red;background:url(x);margin:0\">t", "<p style=\"color:red;margin:0\">t"),
             ("<p title='>'>t", "<p>t"),
             ("<link rel=stylesheet href=https://x><meta http-equiv=refresh content=0>t", "t"),
             ("<form action=x><input name=y><button>t</button></form>", "t"),
