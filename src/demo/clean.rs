@@ -4,12 +4,43 @@
 //! text or gone. Source: S-218. The page shows it in a frame without scripts and loads, so this is the inner of two walls.
 
 const TAGS: &[&str] = &[
-    "a", "b", "blockquote", "br", "center", "code", "div", "em", "h1", "h2", "h3", "h4", "hr", "i", "li", "ol", "p", "pre", "small",
-    "span", "strong", "sub", "sup", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "u", "ul",
+    "a",
+    "b",
+    "blockquote",
+    "br",
+    "center",
+    "code",
+    "div",
+    "em",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "hr",
+    "i",
+    "li",
+    "ol",
+    "p",
+    "pre",
+    "small",
+    "span",
+    "strong",
+    "sub",
+    "sup",
+    "table",
+    "tbody",
+    "td",
+    "tfoot",
+    "th",
+    "thead",
+    "tr",
+    "u",
+    "ul",
 ];
 
 /// Tags whose content is no text for a reader.
-const DROPPED: &[&str] = &["script", "style", "title", "head", "iframe", "object", "svg", "math", "template", "noscript", "textarea", "select"];
+const DROPPED: &[&str] =
+    &["script", "style", "title", "head", "iframe", "object", "svg", "math", "template", "noscript", "textarea", "select"];
 
 /// Attributes that mean no harm whatever they say; `href` and `style` are looked into.
 const ATTRIBUTES: &[&str] = &["align", "cellpadding", "cellspacing", "colspan", "dir", "lang", "role", "rowspan", "valign", "width"];

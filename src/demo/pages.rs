@@ -283,3 +283,164 @@ fn no_such_mail() -> Response {
 fn error(status: StatusCode, why: &str) -> Response {
     (status, Json(json!({ "error": why }))).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::office::{CAPACITY_BYTES, Person};
+    use axum::body::{Body, to_bytes};
+    use std::sync::Mutex;
+    use tower::ServiceExt;
+
+    const MAIL: &str = concat!(
+        "From: Monica Berg <monica@example.org>\r\nTo: anna@example.org\r\nReply-To: <svar+abc@example.org>\r\n",
+        "Subject: Hej\r\nMIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary=b\r\n\r\n",
+        "--b\r\nContent-Type: text/plain\r\n\r\nVill du?\r\n",
+        "--b\r\nContent-Type: text/html\r\n\r\n<p onclick=x>Vill du?<script>alert(1)</script><img src=https://x></p>\r\n--b--\r\n"
+    );
+
+    struct Answered {
+        status: StatusCode,
+        headers: HeaderMap,
+        body: String,
+    }
+
+    fn desk(sent: Arc<Mutex<Vec<Outgoing>>>) -> Desk {
+        let anna = Person { name: "Anna".into(), language: "sv".into(), ..Person::stranger("anna@example.org") };
+        let office = Office::new(vec![anna], CAPACITY_BYTES);
+        office.deliver("b@example.org", "anna@example.org", MAIL.into(), DateTime::UNIX_EPOCH).unwrap();
+        let send: Sender = Arc::new(move |outgoing| {
+            let full = outgoing.bytes.windows(4).any(|w| w == b"FULL");
+            sent.lock().unwrap().push(outgoing);
+            Box::pin(async move { if full { Err("the listener is full".to_owned()) } else { Ok(()) } })
+        });
+        Desk {
+            office: Arc::new(office),
+            send,
+            status: Arc::new(|| Box::pin(async { json!({ "campaigns": [], "recent": [] }) })),
+            now: Arc::new(|| DateTime::UNIX_EPOCH),
+            unique: Arc::new(|| "u1".to_owned()),
+        }
+    }
+
+    async fn ask(desk: &Desk, request: Request) -> Answered {
+        let response = router(desk.clone()).oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = String::from_utf8(to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
+        Answered { status: parts.status, headers: parts.headers, body }
+    }
+
+    fn fetch(path: &str) -> Request {
+        Request::get(path).header("host", "localhost:4000").body(Body::empty()).unwrap()
+    }
+
+    fn answer(text: &str, headers: &[(&str, &str)]) -> Request {
+        let mut request = Request::post("/api/mailboxes/anna@example.org/0/reply").header("host", "127.0.0.1:4000");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.header("content-type", "application/json").body(Body::from(json!({ "text": text }).to_string())).unwrap()
+    }
+
+    /// S-217.
+    #[tokio::test]
+    async fn every_answer_carries_the_security_headers() {
+        let desk = desk(Arc::default());
+        for path in ["/", "/office.js", "/office.css", "/api/mailboxes", "/api/status", "/nowhere", "/api/mailboxes/x/0"] {
+            let got = ask(&desk, fetch(path)).await;
+            assert_eq!(got.headers["content-security-policy"], PAGE_CSP, "{path}");
+            assert_eq!(got.headers["x-content-type-options"], "nosniff", "{path}");
+            assert_eq!(got.headers["referrer-policy"], "no-referrer", "{path}");
+        }
+        assert!(PAGE_CSP.starts_with("default-src 'none'") && !PAGE_CSP.contains("unsafe") && !PAGE_CSP.contains("http"));
+    }
+
+    /// S-217: what the policy would block is not in the page, and nothing is fetched from elsewhere.
+    #[tokio::test]
+    async fn the_page_needs_no_inline_code_and_no_other_host() {
+        let desk = desk(Arc::default());
+        let page = ask(&desk, fetch("/")).await;
+        assert_eq!((page.status, page.headers["content-type"].to_str().unwrap()), (StatusCode::OK, "text/html; charset=utf-8"));
+        assert!(!page.body.contains(" style=") && !page.body.contains("<style") && !page.body.contains(" onclick"));
+        assert_eq!(page.body.matches("<script").count(), page.body.matches("<script src=\"/office.js\"").count());
+        let all = page.body + &ask(&desk, fetch("/office.js")).await.body + &ask(&desk, fetch("/office.css")).await.body;
+        assert!(!all.contains("https://") && !all.contains("innerHTML") && !all.contains("@import"));
+        assert_eq!(all.matches("http://").count(), all.matches("http://www.w3.org/2000/svg").count());
+    }
+
+    /// S-218: the frame has no script, no origin and no loads, and its HTML is cleaned besides.
+    #[tokio::test]
+    async fn a_mail_is_shown_as_harmless_html() {
+        let got = ask(&desk(Arc::default()), fetch("/api/mailboxes/anna@example.org/0/html")).await;
+        assert_eq!(got.headers["content-security-policy"], MAIL_CSP);
+        assert!(MAIL_CSP.ends_with("; sandbox") && MAIL_CSP.starts_with("default-src 'none'"));
+        assert!(got.body.ends_with("<p>Vill du?</p>") || got.body.trim_end().ends_with("<p>Vill du?</p>"), "{}", got.body);
+        assert!(include_str!("../../templates/demo/index.html").contains("sandbox=\"\""));
+    }
+
+    #[tokio::test]
+    async fn a_mail_comes_with_headers_text_and_html() {
+        let desk = desk(Arc::default());
+        let list: Value = serde_json::from_str(&ask(&desk, fetch("/api/mailboxes")).await.body).unwrap();
+        assert_eq!((&list[0]["name"], &list[0]["mails"][0]["subject"]), (&json!("Anna"), &json!("Hej")));
+        let mail: Value = serde_json::from_str(&ask(&desk, fetch("/api/mailboxes/anna%40example.org/0")).await.body).unwrap();
+        assert_eq!((&mail["from"], &mail["text"]), (&json!("Monica Berg <monica@example.org>"), &json!("Vill du?")));
+        assert_eq!(mail["headers"][2], json!(["Reply-To", "<svar+abc@example.org>"]));
+        assert!(mail["html"].as_str().unwrap().starts_with("<p>Vill du?"));
+        assert_eq!(ask(&desk, fetch("/api/mailboxes/anna@example.org/1")).await.status, StatusCode::NOT_FOUND);
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_composed_sent_and_remembered() {
+        let sent = Arc::<Mutex<Vec<Outgoing>>>::default();
+        let desk = desk(sent.clone());
+        let got = ask(&desk, answer(" Ja! ", &[("origin", "http://127.0.0.1:4000"), ("sec-fetch-site", "same-origin")])).await;
+        assert_eq!(got.status, StatusCode::ACCEPTED, "{}", got.body);
+        let outgoing = sent.lock().unwrap().remove(0);
+        assert_eq!((outgoing.envelope_from.as_str(), outgoing.envelope_to.as_str()), ("anna@example.org", "svar+abc@example.org"));
+        assert_eq!(desk.office.mail("anna@example.org", 0).unwrap().answers[0].text, "Ja!");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_was_not_sent_is_not_remembered() {
+        let desk = desk(Arc::default());
+        let got = ask(&desk, answer("FULL", &[])).await;
+        assert_eq!((got.status, got.body.as_str()), (StatusCode::BAD_GATEWAY, "{\"error\":\"the listener is full\"}"));
+        assert_eq!(ask(&desk, answer("  ", &[])).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(ask(&desk, answer(&"x".repeat(REQUEST_BYTES), &[])).await.status, StatusCode::PAYLOAD_TOO_LARGE);
+        assert!(desk.office.mail("anna@example.org", 0).unwrap().answers.is_empty());
+    }
+
+    /// Fetch Metadata, and Origin for browsers without it.
+    #[tokio::test]
+    async fn another_site_cannot_answer() {
+        let sent = Arc::<Mutex<Vec<Outgoing>>>::default();
+        let desk = desk(sent.clone());
+        for headers in [
+            [("sec-fetch-site", "cross-site")],
+            [("sec-fetch-site", "same-site")],
+            [("origin", "http://example.org")],
+            [("origin", "null")],
+            [("origin", "http://127.0.0.1:4001")],
+        ] {
+            assert_eq!(ask(&desk, answer("Ja", &headers)).await.status, StatusCode::FORBIDDEN, "{headers:?}");
+        }
+        assert!(sent.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn only_names_of_this_machine_are_hosts() {
+        for host in ["localhost", "LOCALHOST:80", "127.0.0.1:4000", "[::1]:4000", "[::1]"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["", "example.org", "localhost.example.org", "127.0.0.1.example.org", "a@localhost", "0.0.0.0", "localhost/x", "::1"] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_foreign_host_name_is_refused() {
+        let request = Request::get("/api/mailboxes").header("host", "rebound.example.org:4000").body(Body::empty()).unwrap();
+        assert_eq!(ask(&desk(Arc::default()), request).await.status, StatusCode::FORBIDDEN);
+    }
+}

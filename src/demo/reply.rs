@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, Datelike, TimeZone, Utc};
 use chrono_tz::Tz;
-use lettre::message::header::{ContentType, HeaderName, HeaderValue};
+use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0};
 use lettre::message::{Mailbox, Message as Composed, MessageBuilder};
 use mail_parser::{HeaderValue as Value, Message, MessageParser};
 
@@ -54,18 +54,14 @@ pub fn absence(raw: &[u8], person: &Person, text: &str, now: DateTime<Utc>, uniq
 fn head(mail: &Message<'_>, person: &Person, now: DateTime<Utc>, unique: &str) -> Option<MessageBuilder> {
     let from = Mailbox::new(Some(person.name.clone()), person.address.parse().ok()?);
     let host = person.address.rsplit_once('@').map_or("localhost", |(_, host)| host);
-    let builder = Composed::builder()
-        .date(now.into())
-        .message_id(Some(format!("<{unique}@{host}>")))
-        .from(from)
-        .to(answer_address(mail)?);
+    let builder = Composed::builder().date(now.into()).message_id(Some(format!("<{unique}@{host}>"))).from(from).to(answer_address(mail)?);
     let Some(id) = mail.message_id() else { return Some(builder) };
     let ids = earlier_ids(mail.references()).chain([id]).map(|id| format!("<{id}>"));
     Some(builder.in_reply_to(format!("<{id}>")).references(ids.collect::<Vec<_>>().join(" ")))
 }
 
 fn finish(builder: MessageBuilder, envelope_from: &str, body: &str) -> Option<Outgoing> {
-    let message = builder.header(ContentType::TEXT_PLAIN).body(body.to_owned()).ok()?;
+    let message = builder.header(MIME_VERSION_1_0).header(ContentType::TEXT_PLAIN).body(body.to_owned()).ok()?;
     let envelope_to = message.envelope().to().first()?.to_string();
     Some(Outgoing { envelope_from: envelope_from.to_owned(), envelope_to, bytes: message.formatted() })
 }
@@ -182,6 +178,7 @@ mod tests {
             mail.body_text(0).unwrap().replace("\r\n", "\n"),
             "Ja, gärna!\nVi blir två.\n\nDen 24 november 2026 kl. 10:02 skrev Monica Berg <monica.berg@example.org>:\n> Hej!\n>\n>> citat\n> Välkommen\n"
         );
+        assert!(raw.contains("\r\nMIME-Version: 1.0\r\n"));
         assert!(raw.is_ascii() && !raw.replace("\r\n", "").contains(['\r', '\n']));
         let (_, raw) = answered(MAIL, "en", "Yes");
         assert!(raw.contains("On Tue, 24 Nov 2026 at 09:02, Monica Berg <monica.berg@example.org>"), "{raw}");

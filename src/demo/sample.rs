@@ -94,8 +94,7 @@ pub struct HeadlessAnswer {
 #[must_use]
 pub fn people() -> Vec<Person> {
     let recipients = SAMPLES.iter().flat_map(|sample| rows(sample.contacts));
-    let mut people: Vec<Person> =
-        recipients.map(|row| person(cell(&row, 0), cell(&row, 1), cell(&row, 2), Role::Recipient)).collect();
+    let mut people: Vec<Person> = recipients.map(|row| person(cell(&row, 0), cell(&row, 1), cell(&row, 2), Role::Recipient)).collect();
     people.push(person(ORGANISER, ORGANISER_NAME, "sv", Role::Organiser));
     people
 }

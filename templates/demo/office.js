@@ -12,16 +12,16 @@ const WORDS = {
     waiting: "The invitations are on their way …", choose: "Open a mailbox to read the invitation as its owner does.",
     noMail: (n) => `${n} has no mail yet.`, to: (a) => `to ${a}`, files: "Attached: ",
     answerAs: (n) => `Answer as ${n}`, suggestions: "Suggestions; they only fill the box", send: "Send", sending: "Sending …",
-    hint: "Write as people do. Ctrl + Enter sends.", sent: (a) => `Sent to ${a}`,
+    hint: "Write as people do: that is what svar reads.", sent: (a) => `Sent to ${a}`,
     failed: "The answer was not sent: ", offline: "The demo does not answer. Is svar still running?",
     unread: (n) => (n === 1 ? "1 unread mail" : `${n} unread mails`), mails: "Mails in this mailbox",
     reading: "svar is reading …", understood: "svar understood", because: "because", waits: "a person decides",
     sentOf: (c) => `${c.sent} of ${c.contacts} invitations sent`, onTheWay: (n) => `${n} on the way`, troubled: (n) => `${n} failed`,
-    answered: "answered", coming: "said yes", guests: "guests", guestCount: (n) => (n === 1 ? "1 guest" : `${n} guests`),
+    answered: (n, of) => `${n} of ${of} answered`, guests: "Guests", coming: (n) => `${n} coming`, guestCount: (n) => (n === 1 ? "1 guest" : `${n} guests`),
     yes: "Yes", no: "No", maybe: "Maybe", silent: "Silent", unsubscribed: "Unsubscribed", review: "Unclear",
     unsubscribe: "Unsubscribe", erase: "Erase me", question: "Question", other: "Something else", auto_reply: "Away",
     bounce: "Bounced", complaint: "Complaint", receipt: "Receipt", command: "Order", unsolicited: "First contact", junk: "Junk",
-    calendar_reply: "Calendar", nothing: "Nobody has answered yet. Be the first: open a mailbox.", nothingSent: "No campaign yet.", sure: (p) => `${p} % sure`,
+    calendar_reply: "Calendar", nothing: "Nobody has answered yet. Be the first: open a mailbox.", nothingSent: "No campaign yet.", sure: (p) => `${p}%\u00a0sure`,
   },
   sv: {
     title: "svar · postkontoret", skip: "Till mejlet", place: "postkontoret", people: "Brevlådor",
@@ -32,16 +32,16 @@ const WORDS = {
     waiting: "Inbjudningarna är på väg …", choose: "Öppna en brevlåda och läs inbjudan som dess ägare gör.",
     noMail: (n) => `${n} har ingen post än.`, to: (a) => `till ${a}`, files: "Bifogat: ",
     answerAs: (n) => `Svara som ${n}`, suggestions: "Förslag; de fyller bara rutan", send: "Skicka", sending: "Skickar …",
-    hint: "Skriv som folk gör. Ctrl + Enter skickar.", sent: (a) => `Skickat till ${a}`,
+    hint: "Skriv som folk gör: det är det svar läser.", sent: (a) => `Skickat till ${a}`,
     failed: "Svaret gick inte iväg: ", offline: "Demon svarar inte. Är svar fortfarande igång?",
     unread: (n) => (n === 1 ? "1 oläst mejl" : `${n} olästa mejl`), mails: "Mejl i brevlådan",
     reading: "svar läser …", understood: "svar förstod", because: "eftersom", waits: "en människa avgör",
     sentOf: (c) => `${c.sent} av ${c.contacts} inbjudningar skickade`, onTheWay: (n) => `${n} på väg`, troubled: (n) => `${n} kom inte fram`,
-    answered: "har svarat", coming: "sa ja", guests: "gäster", guestCount: (n) => (n === 1 ? "1 gäst" : `${n} gäster`),
+    answered: (n, of) => `${n} av ${of} svarade`, guests: "Gäster", coming: (n) => `${n} kommer`, guestCount: (n) => (n === 1 ? "1 gäst" : `${n} gäster`),
     yes: "Ja", no: "Nej", maybe: "Kanske", silent: "Tysta", unsubscribed: "Avregistrerade", review: "Oklart",
     unsubscribe: "Avregistrera", erase: "Radera mig", question: "Fråga", other: "Något annat", auto_reply: "Borta",
     bounce: "Studsade", complaint: "Klagomål", receipt: "Kvitto", command: "Order", unsolicited: "Första kontakt", junk: "Skräp",
-    calendar_reply: "Kalender", nothing: "Ingen har svarat än. Bli först: öppna en brevlåda.", nothingSent: "Inget utskick än.", sure: (p) => `${p} % säker`,
+    calendar_reply: "Kalender", nothing: "Ingen har svarat än. Bli först: öppna en brevlåda.", nothingSent: "Inget utskick än.", sure: (p) => `${p}\u00a0%\u00a0säkert`,
   },
 };
 
@@ -55,7 +55,7 @@ const PLACEHOLDER = { sv: "Skriv som du skulle göra i ett vanligt mejl …", en
 const $ = (id) => document.getElementById(id);
 const page = {
   lang: "en", boxes: [], status: { campaigns: [], recent: [] }, address: null, index: null, mail: null, show: "html",
-  read: new Set(), drafts: new Map(), seen: new Set(), widths: new Map(), texts: {}, busy: false, firstStatus: true,
+  read: new Set(), drafts: new Map(), seen: new Set(), widths: new Map(), open: new Map(), texts: {}, busy: false, firstStatus: true,
 };
 
 const say = (key, ...args) => {
@@ -100,8 +100,10 @@ function showPeople() {
 function personButton(box) {
   const unread = unreadIn(box);
   const button = make("button", unread ? "person unread" : "person",
-    avatar(box), make("span", "person-name", box.name), personMark(box, unread),
+    avatar(box), make("span", "person-name", box.name), unread ? unreadMark(unread) : null,
     make("span", "portrait", (page.lang === "sv" ? box.portrait_sv : box.portrait) || (box.name === box.address ? "" : box.address)));
+  const last = page.status.recent.filter((r) => same(r.address, box.address)).sort(byNewest)[0];
+  if (last) button.append(word(last));
   button.type = "button";
   button.dataset.key = box.address;
   if (box.address === page.address) button.setAttribute("aria-current", "true");
@@ -116,14 +118,9 @@ function avatar(box) {
   return node;
 }
 
-function personMark(box, unread) {
-  const last = page.status.recent.filter((r) => same(r.address, box.address)).sort(byNewest)[0];
-  const mark = make("span", "person-mark", last ? word(last) : null);
-  if (unread) {
-    const count = make("span", "badge", String(unread));
-    count.setAttribute("aria-label", say("unread", unread));
-    mark.append(count);
-  }
+function unreadMark(unread) {
+  const mark = make("span", "badge", String(unread));
+  mark.setAttribute("aria-label", say("unread", unread));
   return mark;
 }
 
@@ -180,7 +177,7 @@ function showMail() {
   $("mail-empty-text").textContent = box && !box.mails.length && anyMail ? say("noMail", box.name) : anyMail ? say("choose") : say("waiting");
   if (!mail || !box) return;
   $("mail-subject").textContent = mail.subject;
-  $("mail-from").textContent = mail.from;
+  $("mail-from").textContent = mail.from || mail.envelope_from;
   $("mail-to").textContent = say("to", box.address);
   $("mail-time").textContent = `· ${moment(mail.received_at)}`;
   $("mail-time").dateTime = mail.received_at;
@@ -216,9 +213,7 @@ function mailButton(box, mail) {
 function showBody() {
   const { mail } = page;
   const show = page.show === "html" && mail.html === null ? "text" : page.show;
-  const frame = $("mail-html");
-  const source = `${mailUrl()}/html`;
-  if (mail.html !== null && frame.getAttribute("src") !== source) frame.setAttribute("src", source);
+  const frame = frameFor(mail);
   frame.title = mail.subject;
   frame.lang = boxOf(page.address)?.language ?? "";
   frame.hidden = show !== "html";
@@ -230,6 +225,17 @@ function showBody() {
     button.hidden = button.dataset.show === "html" && mail.html === null;
     button.setAttribute("aria-pressed", String(button.dataset.show === show));
   }
+}
+
+// A new frame for each mail, since a frame that is led elsewhere leaves a step for the Back button.
+function frameFor(mail) {
+  const frame = $("mail-html");
+  const source = `${mailUrl()}/html`;
+  if (mail.html === null || frame.getAttribute("src") === source) return frame;
+  const fresh = frame.cloneNode();
+  fresh.setAttribute("src", source);
+  frame.replaceWith(fresh);
+  return fresh;
 }
 
 // Text with its web addresses as links, which open beside the page.
@@ -254,8 +260,7 @@ function showAnswers() {
 function heard(answer) {
   const reading = understanding(answer);
   if (!reading) return make("div", "heard", `${clock(answer.sent_at)} · ${say("reading")}`);
-  const node = make("div", "heard", `${say("understood")} `, word(reading), ...because(reading));
-  return node;
+  return make("div", "heard", `${say("understood")} `, word(reading), ...because(reading));
 }
 
 // What svar made of an answer: the entry with the same words, else the first that came after it.
@@ -304,6 +309,7 @@ function chip(words, lang) {
 
 function readyToSend() {
   $("send").textContent = say(page.busy ? "sending" : "send");
+  $("send").title = "Ctrl + Enter";
   $("send").disabled = page.busy || !$("composer-text").value.trim();
 }
 
@@ -345,41 +351,58 @@ function showStatus() {
   replace($("campaigns"), campaigns.length ? campaigns.map(campaignCard) : [make("p", "campaign way", say("nothingSent"))]);
   const newest = [...recent].sort(byNewest);
   replace($("recent"), newest.length ? newest.map(feedItem) : [make("li", "quiet", say("nothing"))]);
-  page.firstStatus = false;
   badge($("tab-answers"), recent.length);
 }
 
-function campaignCard(c) {
-  const answers = c.answers ?? {};
-  const answered = (answers.yes ?? 0) + (answers.no ?? 0) + (answers.maybe ?? 0);
+const OUTCOMES = ["yes", "no", "maybe", "unsubscribed", "review", "silent"];
+
+// The first campaign stands open; the others show their sum as one striped bar until they are opened.
+function campaignCard(c, at) {
+  const count = { ...c.answers, unsubscribed: c.unsubscribed, review: c.review, silent: c.silent };
+  const answered = (count.yes ?? 0) + (count.no ?? 0) + (count.maybe ?? 0);
+  const summary = make("summary", "", make("h3", "", c.campaign), make("span", "answered", say("answered", answered, c.contacts)),
+    make("span", "track stripes", ...OUTCOMES.map((k) => growing(`${c.campaign}/all/${k}`, k, count[k] ?? 0, c.contacts))));
+  summary.dataset.key = c.campaign;
+  const coming = make("span", "more", c.guests ? say("coming", (count.yes ?? 0) + c.guests) : "");
+  const guests = row(say("guests"), coming, c.guests ?? 0);
+  const card = make("details", "campaign", summary, make("p", "way", way(c)),
+    make("dl", "bars", ...OUTCOMES.flatMap((k) => bar(`${c.campaign}/${k}`, k, count[k] ?? 0, c.contacts)), ...guests));
+  card.open = page.open.get(c.campaign) ?? at === 0;
+  card.addEventListener("toggle", () => page.open.set(c.campaign, card.open));
+  return card;
+}
+
+// How far the sending is: "7 of 8 invitations sent · 1 on the way".
+function way(c) {
   const waiting = (c.queued ?? 0) + (c.sending ?? 0);
   const failed = (c.failed ?? 0) + (c.uncertain ?? 0);
-  const way = [say("sentOf", c), waiting && say("onTheWay", waiting), failed && say("troubled", failed)].filter(Boolean).join(" · ");
-  return make("section", "campaign", make("h3", "", c.campaign), make("p", "way", way),
-    make("dl", "figures", figure("answered", answered), figure("coming", answers.yes ?? 0), figure("guests", c.guests ?? 0)),
-    make("dl", "bars", ...["yes", "no", "maybe"].flatMap((k) => bar(`${c.campaign}/${k}`, k, answers[k] ?? 0, c.contacts)),
-      ...["silent", "unsubscribed", "review"].flatMap((k) => bar(`${c.campaign}/${k}`, k, c[k] ?? 0, c.contacts))));
+  return [say("sentOf", c), waiting && say("onTheWay", waiting), failed && say("troubled", failed)].filter(Boolean).join(" · ");
 }
 
-function figure(name, count) {
-  return make("div", "", make("dt", "", say(name)), make("dd", "", String(count)));
-}
-
-// A bar that grows from the width it had before.
 function bar(id, name, count, of) {
-  const fill = make("span", `fill tone-${name}`);
-  const width = `${of ? Math.min(100, (100 * count) / of) : 0}%`;
-  fill.style.width = page.widths.get(id) ?? width;
-  page.widths.set(id, width);
-  requestAnimationFrame(() => requestAnimationFrame(() => { fill.style.width = width; }));
-  const track = make("span", "track", fill);
+  const track = make("span", "track", growing(id, name, count, of));
   track.setAttribute("aria-hidden", "true");
-  return [make("dt", count ? "" : "zero", say(name)), make("dd", "", track, make("span", count ? "count" : "count zero", String(count)))];
+  return row(say(name), track, count);
+}
+
+function row(name, middle, count) {
+  return [make("dt", count ? "" : "zero", name), make("dd", "", middle, make("span", count ? "count" : "count zero", String(count)))];
+}
+
+// A piece of a bar, which grows from the width it had before.
+function growing(id, name, count, of) {
+  const piece = make("span", `fill tone-${name}`);
+  const width = `${of ? Math.min(100, (100 * count) / of) : 0}%`;
+  piece.style.width = page.widths.get(id) ?? width;
+  page.widths.set(id, width);
+  requestAnimationFrame(() => requestAnimationFrame(() => { piece.style.width = width; }));
+  return piece;
 }
 
 function feedItem(r) {
   const id = `${r.at}#${r.address}#${r.words}`;
   const fresh = !page.firstStatus && !page.seen.has(id);
+  if (fresh) $("announce").textContent = `${r.name || r.address}: ${word(r).textContent}`;
   page.seen.add(id);
   const who = make("button", "", r.name || r.address);
   who.type = "button";
@@ -451,6 +474,7 @@ async function look() {
     if (newStatus) showStatus();
     if (newBoxes) await mailChanged();
     if (newStatus && page.mail) showAnswers();
+    page.firstStatus = false;
   } catch {
     trouble(say("offline"));
   }
