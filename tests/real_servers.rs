@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use sqlx::Connection;
 
 use super::support::dovecot::Dovecot;
+use super::support::message::{answer, header, text};
 use super::support::postfix::{Postfix, Routes};
 use super::support::sink::{Act, Sink, When, twice};
 use super::support::submit::submit;
@@ -148,6 +150,65 @@ fn a_dropped_server_is_gone_and_so_is_its_folder() {
     assert!(process.exists());
     drop(server);
     assert!(!process.exists() && !folder.exists());
+}
+
+#[test]
+fn a_reply_goes_from_a_guests_mailbox_to_svar_as_a_mail_program_sends_it() {
+    if !servers::need("postfix") || !servers::need("dovecot") {
+        return;
+    }
+    let dovecot = Dovecot::start(&[ANNA]);
+    let svar = Sink::script().lmtp().start();
+    let postfix = Postfix::start(&Routes { guests: &[ANNA], mailboxes: dovecot.lmtp(), replies: svar.address() });
+    let invitation = "From: Monica Berg <monica@natverket.example.org>\nTo: Anna <anna@guests.example.org>\n\
+                      Reply-To: Svar <svar+abc234@natverket.example.org>\nMessage-ID: <i1@natverket.example.org>\n\
+                      Subject: =?utf-8?Q?H=C3=B6stm=C3=B6te_i_det_stora_huset_vid_torget?=\nContent-Type: text/plain; charset=utf-8\n\
+                      MIME-Version: 1.0\nContent-Transfer-Encoding: quoted-printable\n\nV=C3=A4lkommen!\n";
+    submit(postfix.smtp(), "svar+b@natverket.example.org", ANNA, invitation).unwrap();
+
+    let got = dovecot.wait_for(ANNA, 1).remove(0);
+    let reply = answer(&got, "Anna Åberg", ANNA, "Ja, gärna!", "Den 24 nov. skrev Monica:", "X-More: one\n");
+    submit(postfix.smtp(), &reply.from, &reply.to, &reply.message).unwrap();
+    let taken = svar.wait_for(1).remove(0);
+    assert_eq!((taken.from.as_str(), taken.to[0].as_str()), (ANNA, "svar+abc234@natverket.example.org"));
+    let read = mail_parser::MessageParser::default().parse(&taken.bytes).unwrap();
+    assert_eq!(read.subject(), Some("Sv: Höstmöte i det stora huset vid torget"));
+    assert_eq!(read.from().and_then(|f| f.first()?.name()), Some("Anna Åberg"));
+    assert_eq!(read.message_id(), Some(reply.message_id.trim_matches(['<', '>'])));
+    assert_eq!(header(&taken.bytes, "In-Reply-To").as_deref(), Some("<i1@natverket.example.org>"));
+    assert!(read.date().is_some());
+    assert_eq!(text(&taken.bytes), "Ja, gärna!\n\nDen 24 nov. skrev Monica:\n> Välkommen!\n");
+}
+
+/// Listens as svar is agreed to: log lines on standard error, SIGTERM ends it in good order.
+const STAND_IN: &str = r#"#!/bin/sh
+[ "$3" = serve ] || { cat; echo "$0 was run with $*" >&2; exit 3; }
+trap 'exit 0' TERM
+echo 'not JSON' >&2
+echo '{"level":"INFO","fields":{"message":"listening","listener":"lmtp","address":"127.0.0.1:1024"},"target":"svar"}' >&2
+echo '{"level":"INFO","message":"listening","listener":"web","address":"127.0.0.1:1025"}' >&2
+while :; do sleep 0.05; done
+"#;
+
+#[test]
+fn a_daemon_tells_where_it_listens_stops_on_request_and_can_be_killed() {
+    let home = Home::new(Settings::default());
+    let program = home.write("stand-in", STAND_IN);
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let home = home.with_program(program);
+
+    let ended = home.run_with_input(["read", "-"], b"bytes");
+    assert_eq!((ended.status.code(), ended.stdout.as_slice()), (Some(3), b"bytes".as_slice()));
+
+    let daemon = home.serve();
+    assert_eq!(daemon.address("lmtp"), "127.0.0.1:1024".parse().unwrap());
+    assert_eq!(daemon.address("web"), "127.0.0.1:1025".parse().unwrap());
+    assert_eq!(daemon.wait_for_log("listening")["fields"]["listener"], "lmtp");
+    assert!(daemon.term().success());
+    let daemon = home.serve();
+    let process = Path::new("/proc").join(daemon.pid().to_string());
+    daemon.kill9();
+    assert!(!process.exists());
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 pub(crate) mod dovecot;
 pub(crate) mod maildir;
+pub(crate) mod message;
 pub(crate) mod port;
 pub(crate) mod postfix;
 pub(crate) mod postgres;

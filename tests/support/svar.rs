@@ -106,6 +106,7 @@ format = "json"
 pub(crate) struct Home {
     dir: TempDir,
     settings: Settings,
+    program: PathBuf,
 }
 
 impl Home {
@@ -113,7 +114,13 @@ impl Home {
     pub(crate) fn new(settings: Settings) -> Self {
         let dir = process::directory("home", None);
         fs::write(dir.path().join("svar.toml"), settings.toml()).unwrap();
-        Self { dir, settings }
+        Self { dir, settings, program: env!("CARGO_BIN_EXE_svar").into() }
+    }
+
+    /// Runs this instead of svar: for the tests of these helpers.
+    pub(crate) fn with_program(mut self, program: PathBuf) -> Self {
+        self.program = program;
+        self
     }
 
     /// Writes svar.toml and runs `svar init`.
@@ -203,7 +210,7 @@ impl Home {
 
     /// The binary in this home, without the caller's own SVAR_ variables.
     fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_svar"));
+        let mut command = Command::new(&self.program);
         for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SVAR_")) {
             command.env_remove(name);
         }
