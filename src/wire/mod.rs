@@ -1,1 +1,5 @@
 //! The world's formats; no tables.
+
+pub mod flowed;
+pub mod html;
+pub mod report;
