@@ -358,7 +358,10 @@ impl Checker {
             }
         };
         if let Some(reply) = reply.as_ref().filter(|reply| reply.local().len() > 15) {
-            self.fault("mail.reply", format!("{reply} is too long: a token of 48 characters must fit behind it, so at most 15 before the @"));
+            self.fault(
+                "mail.reply",
+                format!("{reply} is too long: a token of 48 characters must fit behind it, so at most 15 before the @"),
+            );
         }
         for (key, text) in [("organiser.name", &file.organiser.name), ("organiser.postal_address", &file.organiser.postal_address)] {
             if text.chars().any(char::is_control) {
@@ -495,7 +498,10 @@ mod tests {
         let file: File = toml::from_str(&uncommented).unwrap();
         assert_eq!(file, File::default());
         let keys = |table: &toml::Table| -> Vec<String> {
-            table.iter().flat_map(|(k, v)| v.as_table().map_or(vec![k.clone()], |t| t.keys().map(|s| format!("{k}.{s}")).collect())).collect()
+            table
+                .iter()
+                .flat_map(|(k, v)| v.as_table().map_or(vec![k.clone()], |t| t.keys().map(|s| format!("{k}.{s}")).collect()))
+                .collect()
         };
         let shown: toml::Table = toml::from_str(&uncommented).unwrap();
         assert_eq!(keys(&shown), keys(&toml::Table::try_from(File::default()).unwrap()));

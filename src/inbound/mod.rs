@@ -1,1 +1,24 @@
-//! The way in, one station per file, in order.
+//! The way in, one station per file, in this order.
+//!
+//! 1. [`intake`]: a message is stored raw, then acknowledged to its source.
+//! 2. [`parse`]: bytes become parts; never fails.
+//! 3. [`kind`]: what is it: reply, auto-reply, bounce, complaint, calendar reply, first contact, junk.
+//! 4. [`correlate`]: whose is it.
+//! 5. [`quote`]: what did they write: the text less quotes, signature and disclaimer.
+//! 6. [`intent`]: what do they mean; the [`words`] are data.
+//! 7. [`apply`]: the answer goes on record, or to a person for review.
+//!
+//! [`understand`] runs the pure stations 2, 3, 5 and 6 in a row, as `svar read` shows them.
+
+pub mod apply;
+pub mod correlate;
+pub mod intake;
+pub mod intent;
+pub mod kind;
+pub mod parse;
+pub mod quote;
+pub mod understand;
+pub mod words;
+
+#[cfg(test)]
+mod score_tests;

@@ -261,7 +261,11 @@ fn entries(text: &str, front: Range<usize>) -> Result<Vec<Entry>, Mistake> {
                 }
             },
             Event::MappingStart(..) | Event::SequenceStart(..) | Event::Alias(_) | Event::Scalar(..) => {
-                return Err(Mistake::at(text, at, "a value is one text here; write key: value, with \"…\" around a value that begins with { or ["));
+                return Err(Mistake::at(
+                    text,
+                    at,
+                    "a value is one text here; write key: value, with \"…\" around a value that begins with { or [",
+                ));
             }
             _ => {}
         }

@@ -33,8 +33,7 @@ as_words!(State {
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 7] =
-        [Self::Queued, Self::Sending, Self::Sent, Self::Failed, Self::Uncertain, Self::Suppressed, Self::Cancelled];
+    pub const ALL: [Self; 7] = [Self::Queued, Self::Sending, Self::Sent, Self::Failed, Self::Uncertain, Self::Suppressed, Self::Cancelled];
 
     /// The one place that says what may follow what.
     #[must_use]

@@ -175,7 +175,8 @@ fn instants(zone: Tz, wall: NaiveDateTime, fixed: bool) -> Vec<DateTime<Utc>> {
 
 /// A wall time that does not exist is read with the offset before the gap (S-162): 02:30 becomes 03:30.
 fn with_offset_before_gap(zone: Tz, wall: NaiveDateTime) -> Option<DateTime<Utc>> {
-    let before = (1..=8).find_map(|halves| zone.from_local_datetime(&(wall - Duration::minutes(30 * halves))).latest().map(|t| (t, halves)))?;
+    let before =
+        (1..=8).find_map(|halves| zone.from_local_datetime(&(wall - Duration::minutes(30 * halves))).latest().map(|t| (t, halves)))?;
     Some(before.0.with_timezone(&Utc) + Duration::minutes(30 * before.1))
 }
 
@@ -186,7 +187,10 @@ fn weekday_names(field: &str) -> Result<String, String> {
         if let Ok(n) = text.parse::<usize>() {
             return if n <= 7 { Ok(n) } else { Err(format!("there is no weekday {n}; 0 and 7 are Sunday, 1 is Monday")) };
         }
-        NAMES.iter().position(|name| text.eq_ignore_ascii_case(name)).ok_or_else(|| format!("there is no weekday \"{text}\"; write 0-7 or MON"))
+        NAMES
+            .iter()
+            .position(|name| text.eq_ignore_ascii_case(name))
+            .ok_or_else(|| format!("there is no weekday \"{text}\"; write 0-7 or MON"))
     };
     if field == "*" || field == "?" {
         return Ok("*".to_owned());

@@ -15,8 +15,22 @@ use crate::store::{Error, Store};
 const PAGE: i64 = 500;
 /// Words that tell how to opt out, where a layout of the organiser's own does not use `{{opt_out}}`.
 const OPT_OUT_WORDS: [&str; 16] = [
-    "avregistrera", "unsubscribe", "opt out", "opt-out", "avsluta prenumeration", "avmeld", "afmeld", "abmelden", "désinscrire",
-    "desinscrire", "se désabonner", "darse de baja", "responda baja", "uitschrijven", "wypisz", "vastaa peru",
+    "avregistrera",
+    "unsubscribe",
+    "opt out",
+    "opt-out",
+    "avsluta prenumeration",
+    "avmeld",
+    "afmeld",
+    "abmelden",
+    "désinscrire",
+    "desinscrire",
+    "se désabonner",
+    "darse de baja",
+    "responda baja",
+    "uitschrijven",
+    "wypisz",
+    "vastaa peru",
 ];
 
 /// A campaign that passed, and how many people it would go to.
@@ -83,18 +97,24 @@ impl Found {
         let mut mistakes = Vec::new();
         if self.recipients == 0 {
             let at = place_of_value(source, "list", &file.list);
-            mistakes.push(Mistake::at(source, at, format!("the list \"{0}\" has nobody who may be mailed; svar contacts import FILE --list {0}", file.list)));
+            mistakes.push(Mistake::at(
+                source,
+                at,
+                format!("the list \"{0}\" has nobody who may be mailed; svar contacts import FILE --list {0}", file.list),
+            ));
         }
         for (field, (first, count)) in self.lacking {
             let others = if count > 1 { format!(" and {} more lack", count - 1) } else { " lacks".to_owned() };
-            let message = format!("{{{{{field}}}}}: {first}{others} it; add the column, or write {{{{#if {field}}}}}…{{{{/if}}}} around it");
+            let message =
+                format!("{{{{{field}}}}}: {first}{others} it; add the column, or write {{{{#if {field}}}}}…{{{{/if}}}} around it");
             mistakes.push(Mistake::at(source, place_of_field(source, &field), message));
         }
         for fault in self.others {
             mistakes.push(Mistake::at(source, 0..0, fault));
         }
         if self.no_way_out {
-            let message = "no way to opt out: the layout lacks {{opt_out}} in its text or its HTML; keep {{> footer.txt}} and {{> footer.html}}";
+            let message =
+                "no way to opt out: the layout lacks {{opt_out}} in its text or its HTML; keep {{> footer.txt}} and {{> footer.html}}";
             mistakes.push(Mistake::at(source, 0..3.min(source.len()), message));
         }
         mistakes.sort_by_key(|mistake| mistake.at.start);
@@ -109,7 +129,8 @@ fn tells_how_to_opt_out(text: &str) -> bool {
 }
 
 fn place_of_field(source: &str, field: &str) -> std::ops::Range<usize> {
-    let is_it = |tag: &str| tag.trim_matches(['{', '}', '~']).split(|c: char| !(c.is_alphanumeric() || "_.-".contains(c))).any(|w| w == field);
+    let is_it =
+        |tag: &str| tag.trim_matches(['{', '}', '~']).split(|c: char| !(c.is_alphanumeric() || "_.-".contains(c))).any(|w| w == field);
     tags(source).find(|(_, tag)| is_it(tag)).map_or(0..0, |(at, tag)| at..at + tag.len())
 }
 

@@ -303,7 +303,8 @@ mod tests {
         is_well_formed(&out.bytes);
         assert_eq!(out.from, None);
         let text = String::from_utf8(out.bytes).unwrap();
-        for line in ["Auto-Submitted: auto-replied", "X-Auto-Response-Suppress: All", "In-Reply-To: <abc@example.com>", "MIME-Version: 1.0"] {
+        for line in ["Auto-Submitted: auto-replied", "X-Auto-Response-Suppress: All", "In-Reply-To: <abc@example.com>", "MIME-Version: 1.0"]
+        {
             assert!(text.contains(&format!("{line}\r\n")), "{line} is not in {text}");
         }
         assert!(text.contains("References: <one@example.com>\r\n <abc@example.com>\r\n"), "{text}");

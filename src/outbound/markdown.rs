@@ -178,7 +178,9 @@ mod tests {
 
     #[test]
     fn one_source_becomes_text_and_html() {
-        let made = templates("# Hej {{first_name}}!\n\nVill du **vara med**?\n\n- en kväll\n- [mer]({{url}}) om *det*\n\n1. ett\n2. två\n\n<https://example.org/>\n");
+        let made = templates(
+            "# Hej {{first_name}}!\n\nVill du **vara med**?\n\n- en kväll\n- [mer]({{url}}) om *det*\n\n1. ett\n2. två\n\n<https://example.org/>\n",
+        );
         assert_eq!(
             made.text,
             "Hej {{first_name}}!\n\nVill du vara med?\n\n- en kväll\n- mer <{{url}}> om det\n\n1. ett\n2. två\n\nhttps://example.org/\n"

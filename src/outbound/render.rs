@@ -96,7 +96,8 @@ impl Renderer {
                 _ => source.len().saturating_sub(file.body.len())..source.len(),
             };
             let line = fault.line.filter(|_| fault.template == "content").map_or(0, |line| file.body_line + line - 1);
-            let message = format!("{} ({})", fault.reason, if fault.template == "content" { "the words below ---" } else { fault.template });
+            let message =
+                format!("{} ({})", fault.reason, if fault.template == "content" { "the words below ---" } else { fault.template });
             vec![if line > 0 { Mistake::at_line(source, line, 1, message) } else { Mistake::at(source, at, message) }]
         };
         Ok(Self { text: text.map_err(place)?, html: html.map_err(place)?, common: common_fields(file, organiser) })
@@ -235,8 +236,7 @@ mod tests {
     const ORGANISER: Organiser<'_> = Organiser { name: "Monica <Berg>", postal_address: "", address: "monica@example.org" };
 
     fn renderer(subject: &str, body: &str) -> Result<Renderer, Vec<Mistake>> {
-        let source =
-            format!("---\nname: n\nkind: invitation\nlist: l\nsubject: \"{subject}\"\nlanguage: sv\nsend: now\n---\n{body}\n");
+        let source = format!("---\nname: n\nkind: invitation\nlist: l\nsubject: \"{subject}\"\nlanguage: sv\nsend: now\n---\n{body}\n");
         Renderer::new(&CampaignFile::parse(&source).unwrap(), &source, &Layout::own(), &ORGANISER)
     }
 
@@ -256,7 +256,10 @@ mod tests {
     #[test]
     fn a_missing_field_names_field_and_contact_and_may_be_asked_for_first() {
         let fault = renderer("Hej", "Du på {{company}}!").unwrap().render(&eva()).unwrap_err();
-        assert_eq!(fault.to_string(), "asks for {{company}}, which eva@example.org lacks; add it or write {{#if company}}…{{/if}} around it");
+        assert_eq!(
+            fault.to_string(),
+            "asks for {{company}}, which eva@example.org lacks; add it or write {{#if company}}…{{/if}} around it"
+        );
         assert!(renderer("Hej", "{{#if company}}Du på {{company}}!{{/if}}").unwrap().render(&eva()).is_ok());
     }
 

@@ -64,7 +64,8 @@ pub(super) async fn register(tx: &mut Conn, now: i64, asked: Asked, given: &Give
         .delivery(asked.delivery_id);
     let mut detail = serde_json::json!({ "answer": given.choice, "guests": given.guests, "via": given.via });
     if meeting != Meeting::Stands {
-        detail["changes"] = serde_json::json!(if meeting == Meeting::Repeats { "nothing: the same again" } else { "nothing: a later answer stands" });
+        detail["changes"] =
+            serde_json::json!(if meeting == Meeting::Repeats { "nothing: the same again" } else { "nothing: a later answer stands" });
         event::write(tx, now, &[Event { what: "answer.repeated", ..event }.detail(detail)]).await?;
         return Ok(meeting);
     }
@@ -76,7 +77,14 @@ pub(super) async fn register(tx: &mut Conn, now: i64, asked: Asked, given: &Give
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     let guests = given.guests.map(i64::from);
     let values = values![
-        asked.campaign_id, asked.contact_id, asked.inbound_id, given.choice.as_str(), guests, &given.comment, given.via.as_str(), given.given_at
+        asked.campaign_id,
+        asked.contact_id,
+        asked.inbound_id,
+        given.choice.as_str(),
+        guests,
+        &given.comment,
+        given.via.as_str(),
+        given.given_at
     ];
     tx.execute(sql, values).await?;
     event::write(tx, now, &[event.detail(detail)]).await?;

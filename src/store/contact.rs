@@ -195,9 +195,9 @@ async fn insert(tx: &mut Conn, now: i64, people: &[&Person]) -> Result<(), Error
         "INSERT INTO contact (address, address_key, first_name, last_name, language, attributes, created_at, updated_at) VALUES {}",
         rows_of_marks(people.len(), &["TEXT", "TEXT", "TEXT", "TEXT", "TEXT", "TEXT", "BIGINT", "BIGINT"])
     );
-    let values = people.iter().flat_map(|p| {
-        values![p.address.as_str(), p.address.key(), &p.first_name, &p.last_name, &p.language, attributes_json(p), now, now]
-    });
+    let values = people
+        .iter()
+        .flat_map(|p| values![p.address.as_str(), p.address.key(), &p.first_name, &p.last_name, &p.language, attributes_json(p), now, now]);
     tx.execute(&sql, values.collect()).await.map(|_| ())
 }
 

@@ -159,17 +159,20 @@ impl Store {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let sql = format!(
-            "SELECT d.id AS delivery_id, d.edition_id, e.campaign_id, d.attempts, d.repeats, d.composed_at, {}
-             FROM delivery d JOIN edition e ON e.id = d.edition_id JOIN contact c ON c.id = d.contact_id
-             WHERE d.id IN ({}) ORDER BY d.due_at, d.id",
-            super::contact::COLUMNS,
-            list_of_marks(1, ids.len())
-        );
+        let sql = format!("{} WHERE d.id IN ({}) ORDER BY d.due_at, d.id", select_claimed(), list_of_marks(1, ids.len()));
         let rows: Vec<ClaimedRow> = tx.all(&sql, ids.into_iter().map(|(id,)| id.into()).collect()).await?;
         let claimed = rows.into_iter().map(Claimed::try_from).collect::<Result<Vec<_>, _>>()?;
         tx.commit().await?;
         Ok(claimed)
+    }
+
+    /// A delivery as it was or will be composed, whoever holds it; `None` where there is none or it never was.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn find_composed(&self, delivery_id: i64) -> Result<Option<Claimed>, Error> {
+        let sql = format!("{} WHERE d.id = $1 AND d.composed_at IS NOT NULL", select_claimed());
+        self.db.read().await?.first::<ClaimedRow>(&sql, values![delivery_id]).await?.map(Claimed::try_from).transpose()
     }
 
     /// Whether a claimed delivery must not leave any more: asked right before MAIL FROM (S-53).
@@ -209,9 +212,8 @@ impl Store {
             let Some(row) = about.iter().find(|row| row.id == end.id) else { continue };
             if let Some(what) = end.fate.event() {
                 let detail = serde_json::json!({ "code": end.code, "reply": end.reply, "attempt": row.attempts });
-                events.push(
-                    Event::new(what, Cause::Relay).delivery(end.id).contact(row.contact_id).campaign(row.campaign_id).detail(detail),
-                );
+                events
+                    .push(Event::new(what, Cause::Relay).delivery(end.id).contact(row.contact_id).campaign(row.campaign_id).detail(detail));
             }
             if end.hard && end.fate == Fate::Failed {
                 let who = Suppress {
@@ -259,7 +261,8 @@ impl Store {
                 reply = 'the daemon that held it ended before it was settled' WHERE {condition} RETURNING id"
         );
         let lapsed: Vec<(i64,)> = tx.all(&sql, values![now, holder, alone]).await?;
-        let sql = format!("UPDATE notice SET state = 'uncertain', settled_at = $1, leased_by = NULL, leased_until = NULL WHERE {condition}");
+        let sql =
+            format!("UPDATE notice SET state = 'uncertain', settled_at = $1, leased_by = NULL, leased_until = NULL WHERE {condition}");
         let notices = tx.execute(&sql, values![now, holder, alone]).await?;
         let ids: Vec<i64> = lapsed.into_iter().map(|(id,)| id).collect();
         let events: Vec<Event> = subjects_of(&mut tx, &ids)
@@ -312,6 +315,14 @@ impl Store {
     }
 }
 
+fn select_claimed() -> String {
+    format!(
+        "SELECT d.id AS delivery_id, d.edition_id, e.campaign_id, d.attempts, d.repeats, d.composed_at, {}
+         FROM delivery d JOIN edition e ON e.id = d.edition_id JOIN contact c ON c.id = d.contact_id",
+        super::contact::COLUMNS
+    )
+}
+
 impl TryFrom<ClaimedRow> for Claimed {
     type Error = Error;
     fn try_from(row: ClaimedRow) -> Result<Self, Error> {
@@ -361,13 +372,7 @@ async fn cancel_requeued(tx: &mut Conn, ids: &[i64]) -> Result<(), Error> {
 }
 
 /// Ends attempts on rows of `delivery` or `notice`, which have these columns in common. The ids that were held.
-pub(super) async fn settle_rows(
-    tx: &mut Conn,
-    now: i64,
-    table: &str,
-    holder: &str,
-    settled: &[Settled],
-) -> Result<Vec<i64>, Error> {
+pub(super) async fn settle_rows(tx: &mut Conn, now: i64, table: &str, holder: &str, settled: &[Settled]) -> Result<Vec<i64>, Error> {
     let types = ["BIGINT", "TEXT", "BIGINT", "BIGINT", "BIGINT", "TEXT"];
     let marks = rows_of_marks(settled.len(), &types);
     let n = settled.len() * types.len();

@@ -279,7 +279,8 @@ impl Store {
             Effect::Answer { choice, guests, via } => {
                 let given = Given { choice: *choice, guests: *guests, comment: read.own_words.clone(), via: *via, given_at: received_at };
                 if let (Some(campaign_id), Some(contact_id)) = (read.campaign_id, read.contact_id) {
-                    let asked = Asked { campaign_id, contact_id, delivery_id: read.delivery_id, inbound_id: Some(id), cause: Cause::Inbound };
+                    let asked =
+                        Asked { campaign_id, contact_id, delivery_id: read.delivery_id, inbound_id: Some(id), cause: Cause::Inbound };
                     answer::register(&mut tx, now, asked, &given).await?;
                 }
             }
@@ -317,7 +318,8 @@ impl Store {
             return Err(Error::Refused(format!("message {id} is not read yet; try again in a moment")));
         }
         let (contact_id, campaign_id) = (who.or(contact), about.or(campaign));
-        let event = Event::new("inbound.decided", Cause::Operator).inbound(id).contact(contact_id).campaign(campaign_id).delivery(delivery_id);
+        let event =
+            Event::new("inbound.decided", Cause::Operator).inbound(id).contact(contact_id).campaign(campaign_id).delivery(delivery_id);
         let word = match decision {
             Decision::Answer(choice, _) => choice.as_str(),
             Decision::Unsubscribe => "unsubscribe",
@@ -328,7 +330,9 @@ impl Store {
         match decision {
             Decision::Answer(choice, said) => {
                 let (Some(campaign_id), Some(contact_id)) = (campaign_id, contact_id) else {
-                    return Err(Error::Refused(format!("message {id} is tied to no contact and campaign; add --contact ADDRESS --campaign NAME")));
+                    return Err(Error::Refused(format!(
+                        "message {id} is tied to no contact and campaign; add --contact ADDRESS --campaign NAME"
+                    )));
                 };
                 guests = said.map(i64::from);
                 let comment = own_words.unwrap_or_default();
@@ -392,13 +396,19 @@ async fn record(tx: &mut Conn, now: i64, id: i64, read: &Understanding, effect: 
     Ok(tx.execute(sql, values).await? > 0)
 }
 
-async fn suppress_contact(tx: &mut Conn, now: i64, inbound_id: i64, contact_id: Option<i64>, reason: Reason, cause: Cause) -> Result<(), Error> {
+async fn suppress_contact(
+    tx: &mut Conn,
+    now: i64,
+    inbound_id: i64,
+    contact_id: Option<i64>,
+    reason: Reason,
+    cause: Cause,
+) -> Result<(), Error> {
     let Some(contact_id) = contact_id else {
         return Err(Error::Refused(format!("message {inbound_id} is tied to no contact; add --contact ADDRESS")));
     };
     let key = tx.first::<(String,)>("SELECT address_key FROM contact WHERE id = $1", values![contact_id]).await?.ok_or(Error::Gone)?.0;
-    let who =
-        Suppress { address_key: &key, reason, cause, inbound_id: Some(inbound_id), contact_id: Some(contact_id), note: "" };
+    let who = Suppress { address_key: &key, reason, cause, inbound_id: Some(inbound_id), contact_id: Some(contact_id), note: "" };
     suppression::add(tx, now, &who).await.map(|_| ())
 }
 

@@ -4,7 +4,7 @@ use sqlx::FromRow;
 
 use super::db::{Conn, values};
 use super::delivery::{Settled, settle_rows};
-use super::{Error, Store, Stop, event, list_of_marks};
+use super::{Error, Stop, Store, event, list_of_marks};
 use crate::model::event::{Cause, Event};
 
 /// A message that nobody has been told of yet.
@@ -157,8 +157,18 @@ impl Store {
                        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'queued', $12, 0, 0, $12)
                        ON CONFLICT (inbound_id, about) DO NOTHING";
             let values = values![
-                about.id, notice.about, &notice.recipient, notice.contact_id, &notice.says, &notice.subject, &notice.body,
-                &notice.in_reply_to, &notice.references, i64::from(notice.key_id), &notice.reply_to, now
+                about.id,
+                notice.about,
+                &notice.recipient,
+                notice.contact_id,
+                &notice.says,
+                &notice.subject,
+                &notice.body,
+                &notice.in_reply_to,
+                &notice.references,
+                i64::from(notice.key_id),
+                &notice.reply_to,
+                now
             ];
             queued += tx.execute(sql, values).await?;
             let event = Event::new("notice.queued", Cause::Inbound).inbound(about.id).contact(about.contact_id).campaign(about.campaign_id);

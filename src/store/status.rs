@@ -150,7 +150,8 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn recent(&self, limit: i64) -> Result<Vec<Recent>, Error> {
-        let sql = "SELECT i.id, i.received_at, i.from_address, c.first_name, c.last_name, i.own_words, i.kind, i.intent, i.guests, i.confidence,
+        let sql =
+            "SELECT i.id, i.received_at, i.from_address, c.first_name, c.last_name, i.own_words, i.kind, i.intent, i.guests, i.confidence,
                        i.state, i.evidence
                    FROM inbound i LEFT JOIN contact c ON c.id = i.contact_id WHERE i.state <> 'stored' ORDER BY i.id DESC LIMIT $1";
         self.db.read().await?.all(sql, values![limit]).await

@@ -46,7 +46,8 @@ fn people(n: usize) -> Vec<Person> {
     (0..n).map(|i| person(&format!("person{i}@example.org"), &format!("Person {i}"))).collect()
 }
 
-const SOURCE: &str = "---\nname: natverk\nkind: invitation\nlist: chefer\nsubject: Hej\nlanguage: sv\nsend: now\non_yes: join natverket\n---\nHej!\n";
+const SOURCE: &str =
+    "---\nname: natverk\nkind: invitation\nlist: chefer\nsubject: Hej\nlanguage: sv\nsend: now\non_yes: join natverket\n---\nHej!\n";
 
 fn occurrence(slot: &str, at: i64) -> Occurrence {
     Occurrence { slot: slot.into(), at: chrono::DateTime::from_timestamp_millis(at).unwrap() }
@@ -75,7 +76,8 @@ async fn send_all(store: &Store) -> Vec<Claimed> {
 }
 
 async fn incoming(store: &Store, hash: &str, read: Understanding, effect: Effect) -> i64 {
-    let raw = Raw { source: Source::Stdin, envelope_from: Some("x@example.org"), recipient: "", content_hash: hash, bytes: b"raw".to_vec() };
+    let raw =
+        Raw { source: Source::Stdin, envelope_from: Some("x@example.org"), recipient: "", content_hash: hash, bytes: b"raw".to_vec() };
     let stored = store.store_raw(NOW, &raw).await.unwrap();
     assert!(store.apply(NOW, stored.id, NOW, &read, &effect).await.unwrap());
     stored.id
@@ -224,7 +226,8 @@ async fn a_stop_is_seen_before_the_next_mail_and_a_hard_refusal_suppresses() {
 #[tokio::test]
 async fn the_same_message_twice_changes_nothing() {
     for (store, _dir) in stores().await {
-        let raw = Raw { source: Source::Listener, envelope_from: None, recipient: "svar+x@example.org", content_hash: "h", bytes: vec![0, 255] };
+        let raw =
+            Raw { source: Source::Listener, envelope_from: None, recipient: "svar+x@example.org", content_hash: "h", bytes: vec![0, 255] };
         let first = store.store_raw(NOW, &raw).await.unwrap();
         let second = store.store_raw(NOW + 1, &raw).await.unwrap();
         assert_eq!((first.is_new, second.is_new, first.id), (true, false, second.id));

@@ -1,6 +1,9 @@
-//! The world's formats; no tables.
+//! The world's formats, both directions in one file where there are two; no tables.
 
+pub mod flowed;
+pub mod html;
 pub mod listener;
 pub mod maildir;
 pub mod phrase;
+pub mod report;
 pub mod smtp;

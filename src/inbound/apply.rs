@@ -1,0 +1,248 @@
+//! The answer goes on record, or to a person for review.
+//!
+//! [`step`] takes the stored messages one by one through all stations; [`decide`] is the rule: from what was understood
+//! and whose it is to what it does. Below certainty nothing is done: it waits with the best guess and the evidence.
+
+use tracing::{info, warn};
+
+use super::correlate::{Clue, Own};
+use super::kind::never_answer;
+use super::understand::{Understood, understand};
+use crate::model::address::Address;
+use crate::model::answer::{Choice, Via};
+use crate::model::inbound::{Envelope, Evidence, Intent, Kind, Reading};
+use crate::model::outcome::{Class, classify, find_enhanced};
+use crate::model::suppression::Reason;
+use crate::model::token::Purpose;
+use crate::store::{Effect, Error, Known, Store, Understanding, Waiting};
+use crate::wire::report::{Report, ReportKind};
+
+/// How many messages are taken up in one step.
+const BATCH: i64 = 50;
+/// More Received fields than this are a loop (S-129).
+const MAX_HOPS: usize = 50;
+
+/// Gives the text that was sent with a delivery, so that its words are never taken for an answer. The way out knows it;
+/// the daemon hands it in.
+pub trait SentText: Sync {
+    /// The text part of that delivery's mail, where it can still be made.
+    fn of(&self, delivery_id: i64) -> impl Future<Output = Option<String>> + Send;
+}
+
+/// A message tied to a delivery.
+#[derive(Clone, Debug)]
+pub struct Tied {
+    /// What tied it; `None` where only its author's address did, which is weak.
+    pub clue: Option<Clue>,
+    /// The delivery.
+    pub known: Known,
+}
+
+/// Takes up stored messages. How many.
+///
+/// # Errors
+/// Where the database fails; what was not applied comes again.
+pub async fn step(store: &Store, own: &Own, sent: &impl SentText, now: i64) -> Result<usize, Error> {
+    let waiting = store.list_stored(BATCH).await?;
+    for message in &waiting {
+        take_up(store, own, sent, now, message).await?;
+    }
+    Ok(waiting.len())
+}
+
+async fn take_up(store: &Store, own: &Own, sent: &impl SentText, now: i64, message: &Waiting) -> Result<(), Error> {
+    let to = (!message.recipient.is_empty()).then(|| message.recipient.clone());
+    let envelope = Envelope { from: message.envelope_from.clone(), to };
+    let tied = whose(store, own, &envelope, &message.raw).await?;
+    let text = match &tied {
+        Some(tied) => sent.of(tied.known.delivery_id).await,
+        None => None,
+    };
+    let (read, effect) = match read_apart(&message.raw, &envelope, text).await {
+        Some(understood) => decide(&understood, tied.as_ref(), own, &envelope),
+        None => {
+            warn!(inbound.id = message.id, "a message could not be read; it waits for a person");
+            let why = "svar could not read this message; open it with your mail program".to_owned();
+            (
+                Understanding { why, no_reply_why: Some("not read".into()), evidence: "[]".into(), ..Understanding::default() },
+                Effect::Review,
+            )
+        }
+    };
+    if store.apply(now, message.id, message.received_at, &read, &effect).await? {
+        info!(
+            inbound.id = message.id,
+            kind = read.kind.map_or("", Kind::as_str),
+            intent = read.intent.map_or("", Intent::as_str),
+            effect = name_of(&effect),
+            delivery.id = read.delivery_id,
+            "message understood"
+        );
+    }
+    Ok(())
+}
+
+/// Reads a stranger's bytes on a thread apart: should the parser panic, the message waits for a person and the daemon
+/// stays up.
+async fn read_apart(raw: &[u8], envelope: &Envelope, sent: Option<String>) -> Option<Understood> {
+    let (raw, envelope) = (raw.to_vec(), envelope.clone());
+    tokio::task::spawn_blocking(move || understand(&raw, &envelope, sent.as_deref())).await.ok()
+}
+
+async fn whose(store: &Store, own: &Own, envelope: &Envelope, raw: &[u8]) -> Result<Option<Tied>, Error> {
+    let parsed = super::parse::read(raw);
+    if let Some(clue) = own.clue(envelope, &parsed)
+        && let Some(known) = store.find_known(clue.delivery_id).await?
+    {
+        return Ok(Some(Tied { clue: Some(clue), known }));
+    }
+    let Some(Ok(author)) = parsed.from.as_deref().map(Address::parse) else { return Ok(None) };
+    let mut open = store.open_questions(&author).await?;
+    Ok(if open.len() == 1 { open.pop().map(|known| Tied { clue: None, known }) } else { None })
+}
+
+/// What a message does, and what is kept of it.
+#[must_use]
+pub fn decide(understood: &Understood, tied: Option<&Tied>, own: &Own, envelope: &Envelope) -> (Understanding, Effect) {
+    let (effect, why) = effect_of(understood, tied);
+    let parsed = &understood.parsed;
+    let reading = &understood.reading;
+    let evidence: Vec<&Evidence> = understood.evidence.iter().chain(&reading.evidence).collect();
+    let clue = tied.and_then(|t| t.clue);
+    let no_reply_why = match clue {
+        Some(Clue { purpose: Purpose::Unsubscribe, .. }) => Some("the opt-out address answers nobody"),
+        _ if parsed.from.as_deref().is_some_and(|from| own.is_ours(from)) => Some("written by ourselves"),
+        None => Some("no valid token"),
+        Some(_) => never_answer(parsed, envelope),
+    };
+    let read = Understanding {
+        kind: Some(understood.kind),
+        intent: Some(reading.intent),
+        guests: reading.guests,
+        confidence: f64::from(reading.confidence),
+        own_words: understood.own_words.clone(),
+        subject: parsed.subject.clone(),
+        from_address: parsed.from.clone().unwrap_or_default(),
+        message_id: parsed.message_id.clone().unwrap_or_default(),
+        references: parsed.references.join(" "),
+        language: reading.language.clone().unwrap_or_default(),
+        evidence: serde_json::to_string(&evidence).unwrap_or_else(|_| "[]".into()),
+        secondary: serde_json::to_string(&reading.secondary).unwrap_or_else(|_| "[]".into()),
+        matched_by: tied.map(|t| t.clue.map_or("address", |c| c.by)),
+        why,
+        no_reply_why: no_reply_why.map(str::to_owned),
+        delivery_id: tied.map(|t| t.known.delivery_id),
+        contact_id: tied.map(|t| t.known.contact_id),
+        campaign_id: tied.map(|t| t.known.campaign_id),
+    };
+    (read, effect)
+}
+
+/// The rule, from the most certain to the least. With the effect, why it is not more, in words for a person.
+fn effect_of(understood: &Understood, tied: Option<&Tied>) -> (Effect, String) {
+    let file = |why: &str| (Effect::File, why.to_owned());
+    let review = |why: &str| (Effect::Review, why.to_owned());
+    if understood.parsed.received_count > MAX_HOPS {
+        return file("it went in a circle");
+    }
+    match (understood.kind, tied) {
+        (Kind::Bounce, Some(tied)) if tied.clue.is_some() => bounce(understood, &tied.known),
+        (Kind::Bounce, _) => file("a report that names no delivery of ours"),
+        (_, Some(Tied { clue: Some(Clue { purpose: Purpose::Unsubscribe, .. }), .. })) => {
+            (Effect::Suppress(Reason::Unsubscribed), String::new())
+        }
+        (Kind::Complaint, Some(tied)) if tied.clue.is_some() => complaint(understood),
+        (Kind::Complaint, _) => file("a complaint that names no delivery of ours"),
+        (Kind::Receipt, _) => file("a read receipt is no answer"),
+        (Kind::AutoReply, Some(_)) if !understood.reading.apply => review("a machine says that the address is no longer in use"),
+        (Kind::AutoReply, _) => file("a machine's answer is no answer"),
+        (Kind::CalendarReply, _) => review("an answer by calendar; read it and decide"),
+        (Kind::Junk, None) => file("junk"),
+        (Kind::Junk, Some(_)) => review("marked as junk on its way"),
+        (_, None) => review("svar does not know whom it is from"),
+        (_, Some(tied)) => answer(understood, tied),
+    }
+}
+
+/// A person's words that come back to a delivery.
+fn answer(understood: &Understood, tied: &Tied) -> (Effect, String) {
+    let reading = &understood.reading;
+    let review = |why: &str| (Effect::Review, why.to_owned());
+    let flagged = flag_of(understood, &tied.known);
+    if tied.clue.is_none() {
+        return review("tied to the invitation by the writer's address alone");
+    }
+    if let Some(limits) = understood.parsed.limits {
+        return (Effect::Review, format!("not read whole: {limits}"));
+    }
+    match (reading.intent, Choice::from_intent(reading.intent)) {
+        (Intent::Unsubscribe, _) if reading.apply => (Effect::Suppress(Reason::Unsubscribed), flagged),
+        (Intent::Erase, _) => review("asks to be erased; a person must do it"),
+        (Intent::Question, _) => review("a question"),
+        (_, Some(choice)) if reading.apply => match (tied.known.campaign_kind.as_str(), tied.known.campaign_state.as_str()) {
+            ("newsletter", _) => review("an answer, but a newsletter asks nothing"),
+            (_, "cancelled") => review("an answer, but the campaign was cancelled"),
+            _ => (Effect::Answer { choice, guests: guests_of(reading, choice), via: Via::Mail }, flagged),
+        },
+        _ => review("not sure what it means"),
+    }
+}
+
+fn guests_of(reading: &Reading, choice: Choice) -> Option<u32> {
+    reading.guests.filter(|_| choice != Choice::No)
+}
+
+/// S-117: a valid token and another author is an answer for the invitee, and says so.
+fn flag_of(understood: &Understood, known: &Known) -> String {
+    match understood.parsed.from.as_deref() {
+        Some(from) if !from.eq_ignore_ascii_case(&known.address_key) => format!("written by {from}"),
+        _ => String::new(),
+    }
+}
+
+/// S-135…S-139: only a failure counts, and it suppresses only where the code says that the address is dead and the
+/// report is about this address.
+fn bounce(understood: &Understood, known: &Known) -> (Effect, String) {
+    let Some(report) = &understood.report else {
+        let words: String = understood.own_words.chars().take(500).collect();
+        return (Effect::Bounce { hard: false, words }, "a report without a code counts as soft".to_owned());
+    };
+    match report.kind {
+        ReportKind::Delay => (Effect::File, "delayed, not failed".to_owned()),
+        ReportKind::Success => (Effect::File, "delivered".to_owned()),
+        ReportKind::Bounce => {
+            let (hard, words) = verdict(report, known);
+            (Effect::Bounce { hard, words }, String::new())
+        }
+    }
+}
+
+fn verdict(report: &Report, known: &Known) -> (bool, String) {
+    let about = report.recipients.iter().find(|r| r.address.eq_ignore_ascii_case(&known.address_key));
+    let Some(recipient) = about.or(report.recipients.first()) else { return (false, String::new()) };
+    let status = recipient.status.as_deref().unwrap_or("");
+    let enhanced = find_enhanced(status).map(|(code, _)| code);
+    let permanent = enhanced.is_some_and(|(class, ..)| class == 5);
+    let hard = about.is_some() && permanent && classify(550, enhanced) == Class::Hard;
+    let words = format!("{status} {}", recipient.diagnostic.as_deref().unwrap_or("")).trim().chars().take(500).collect();
+    (hard, words)
+}
+
+/// S-141: `abuse` suppresses at once, `not-spam` does not, an unknown type goes to a person.
+fn complaint(understood: &Understood) -> (Effect, String) {
+    match understood.complaint.as_ref().map(|c| c.feedback_type.as_str()) {
+        Some("abuse" | "fraud" | "opt-out" | "opt-out-list") => (Effect::Suppress(Reason::Complaint), String::new()),
+        Some("not-spam") => (Effect::File, "the recipient says that it is not spam".to_owned()),
+        _ => (Effect::Review, "a complaint of a kind svar does not know".to_owned()),
+    }
+}
+
+fn name_of(effect: &Effect) -> &'static str {
+    match effect {
+        Effect::Answer { .. } => "answer",
+        Effect::Suppress(_) => "suppress",
+        Effect::Bounce { .. } => "bounce",
+        Effect::File => "file",
+        Effect::Review => "review",
+    }
+}

@@ -1,0 +1,158 @@
+use super::read;
+use crate::model::inbound::Intent::{self, Erase, Maybe, No, Other, Question, Unsubscribe, Yes};
+
+fn intent(text: &str, hint: &str) -> Intent {
+    read(text, "", Some(hint)).intent
+}
+
+/// Each must be read so, and applied.
+fn applied(hint: &str, cases: &[(&str, Intent)]) {
+    for (text, wanted) in cases {
+        let r = read(text, "", Some(hint));
+        assert_eq!((r.intent, r.apply), (*wanted, true), "{text}: {r:?}");
+    }
+}
+
+/// None of them may be applied as anything else.
+fn never_applied_as_another(hint: &str, cases: &[(&str, Intent)]) {
+    for (text, truth) in cases {
+        let r = read(text, "", Some(hint));
+        assert!(!r.apply || r.intent == *truth, "{text}: {r:?}");
+    }
+}
+
+#[test]
+fn a_clear_swedish_answer_is_applied() {
+    applied(
+        "sv",
+        &[
+            ("Ja", Yes),
+            ("Ja tack!", Yes),
+            ("Hej Monica! Jag kommer gärna.", Yes),
+            ("Självklart kommer jag.", Yes),
+            ("Vi kommer gärna, både jag och Per.", Yes),
+            ("Skriv upp mig på listan!", Yes),
+            ("Jag skulle inte vilja missa det för allt i världen, räkna med mig", Yes),
+            ("Jag är inte alls ointresserad", Yes),
+            ("Nej", No),
+            ("Nej tack, inte den här gången.", No),
+            ("Jag kan tyvärr inte komma.", No),
+            ("Tyvärr kan jag inte vara med den kvällen.", No),
+            ("Jag kommer inte.", No),
+            ("Ja, jag kan tyvärr inte komma", No),
+            ("Jag avböjer.", No),
+            ("Kanske, jag återkommer.", Maybe),
+            ("Vet inte än.", Maybe),
+            ("Avregistrera mig", Unsubscribe),
+            ("Ta bort mig från listan", Unsubscribe),
+            ("Jag vill inte ha fler mejl från er", Unsubscribe),
+            ("STOPP", Unsubscribe),
+            ("Radera mina uppgifter", Erase),
+            ("jag kommer garna", Yes),
+        ],
+    );
+}
+
+#[test]
+fn a_clear_english_answer_is_applied() {
+    applied(
+        "en",
+        &[
+            ("Yes", Yes),
+            ("Yes, count me in!", Yes),
+            ("I wouldn't miss it.", Yes),
+            ("I'll be there.", Yes),
+            ("Hi Monica, I would love to come.", Yes),
+            ("No", No),
+            ("No thanks.", No),
+            ("Sorry, I can't make it.", No),
+            ("I won't be there.", No),
+            ("I am afraid I will not be able to attend.", No),
+            ("Maybe. I'll let you know on Friday.", Maybe),
+            ("Not sure yet.", Maybe),
+            ("unsubscribe", Unsubscribe),
+            ("Please take me off your mailing list.", Unsubscribe),
+            ("Stop emailing me", Unsubscribe),
+            ("Please delete all my personal data.", Erase),
+        ],
+    );
+}
+
+/// S-147: these look like something they are not.
+#[test]
+fn what_misleads_is_never_applied_as_something_else() {
+    never_applied_as_another(
+        "sv",
+        &[
+            ("Avregistrera mig inte!", Other),
+            ("Jag vill inte avregistrera mig", Other),
+            ("Kan ni radera mitt förra mejl?", Other),
+            ("Ja du, det blir nog inget för min del", No),
+            ("Ja, om jag får barnvakt.", Maybe),
+            ("Kommer du?", Question),
+            ("Jag kommer inte ihåg vad jag svarade", Other),
+            ("Vad menar ni med att svara JA?", Question),
+            ("Jag vill gärna men har kören på onsdagar", No),
+            ("Nej, det är inga problem, jag kommer", Yes),
+            ("Räkna inte med mig", No),
+            ("Måste man svara nej om man inte kan?", Question),
+            ("Jag sa ja förra gången men nu kan jag inte", No),
+        ],
+    );
+    never_applied_as_another(
+        "en",
+        &[
+            ("Please do not unsubscribe me", Other),
+            ("How do I say no?", Question),
+            ("I said yes but I can't", No),
+            ("I would come if I could, but no", No),
+            ("Yes, well, that's very kind but no", No),
+            ("Where is the bus stop?", Question),
+            ("Can I still come if I say no now?", Question),
+            ("I don't think I'll be there", No),
+            ("Nobody told me. Delete the meeting on Tuesday, please.", Other),
+        ],
+    );
+}
+
+#[test]
+fn a_subject_counts_only_where_the_person_wrote_it() {
+    assert_eq!(read("", "JA", Some("sv")).intent, Yes);
+    assert!(read("", "Re: Ja", Some("sv")).apply);
+    assert_eq!(read("", "Avregistrera", Some("sv")).intent, Unsubscribe);
+    assert_eq!(read("", "Re: Vill du vara med i vårt nätverk?", Some("sv")).intent, Other);
+    assert_eq!(read("", "SV: Inbjudan: vi ses den 25 november", Some("sv")).intent, Other);
+    assert_eq!(read("", "", None).intent, Other);
+}
+
+#[test]
+fn guests_are_counted() {
+    let guests = |text: &str, hint: &str| read(text, "", Some(hint)).guests;
+    for (text, hint, wanted) in [
+        ("Ja, gärna! Vi blir två.", "sv", Some(1)),
+        ("Jag kommer och jag tar med en kollega", "sv", Some(1)),
+        ("Ja, jag kommer ensam.", "sv", Some(0)),
+        ("Ja tack, vi blir 4 personer", "sv", Some(3)),
+        ("Jag kommer", "sv", None),
+        ("Yes, there will be three of us.", "en", Some(2)),
+        ("I'll come and bring my wife.", "en", Some(1)),
+        ("Yes, just me.", "en", Some(0)),
+    ] {
+        assert_eq!(guests(text, hint), wanted, "{text}");
+    }
+}
+
+#[test]
+fn a_sign_alone_is_a_guess() {
+    assert_eq!((intent("👍", "sv"), intent("🤔", "en")), (Yes, Maybe));
+    assert!(!read("👍🏽", "", Some("sv")).apply && !read("+1", "", Some("en")).apply);
+}
+
+#[test]
+fn thanks_and_noise_say_nothing() {
+    for text in ["Tack för mejlet!", "Thanks for thinking of me", "hjjjkk", "Ok tack", "...", "\u{0}\u{0}"] {
+        assert!(!read(text, "", Some("sv")).apply, "{text}");
+    }
+    let long = "ja ".repeat(100_000);
+    assert!(!read(&long, "", Some("sv")).apply);
+}

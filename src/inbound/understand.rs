@@ -1,0 +1,126 @@
+//! The pure stations in a row: bytes to parts, to a kind, to own words, to what they mean.
+//!
+//! In: one raw message, its envelope and, where it is known, the text of the mail it answers. Out: [`Understood`]. Never
+//! fails and changes nothing; whose mail it is and what follows from it is asked elsewhere.
+
+use serde_json::{Value, json};
+
+use crate::inbound::{intent, kind, parse, quote, words};
+use crate::model::inbound::{Envelope, Evidence, Intent, Kind, Reading};
+use crate::wire::report::{self, Complaint, Report};
+
+/// Everything svar understood of one message.
+#[derive(Clone, Debug)]
+pub struct Understood {
+    /// What the bytes say.
+    pub parsed: parse::Parsed,
+    /// What it is.
+    pub kind: Kind,
+    /// What the person wrote, less quotes and signature; of a machine, its text.
+    pub own_words: String,
+    /// What that means.
+    pub reading: Reading,
+    /// Why it is of that kind.
+    pub evidence: Vec<Evidence>,
+    /// The delivery report, where there is one.
+    pub report: Option<Report>,
+    /// The complaint, where there is one.
+    pub complaint: Option<Complaint>,
+}
+
+/// Understands a message. `sent` is the text of the mail it answers.
+#[must_use]
+pub fn understand(raw: &[u8], envelope: &Envelope, sent: Option<&str>) -> Understood {
+    let parsed = parse::read(raw);
+    let sorted = kind::of(&parsed, envelope);
+    let own_words = quote::own_words(&parsed, sent);
+    let reading = reading_of(&parsed, sorted.kind, &own_words, sent);
+    let report = parsed.delivery_status.as_deref().map(report::read_delivery_status);
+    let complaint = parsed.feedback_report.as_deref().and_then(report::read_feedback);
+    Understood { kind: sorted.kind, evidence: sorted.evidence, own_words, reading, report, complaint, parsed }
+}
+
+fn reading_of(parsed: &parse::Parsed, kind: Kind, own_words: &str, sent: Option<&str>) -> Reading {
+    match kind {
+        Kind::Reply | Kind::Command => from_a_person(parsed, own_words, sent),
+        Kind::CalendarReply => Reading { apply: false, ..from_a_person(parsed, "", sent) },
+        Kind::Unsolicited | Kind::Junk => Reading { apply: false, ..from_a_person(parsed, own_words, sent) },
+        Kind::AutoReply | Kind::Bounce | Kind::Complaint | Kind::Receipt => from_a_machine(kind, own_words),
+    }
+}
+
+/// The language is likely that of the mail that is answered: all of the text shows it, quotes too.
+fn from_a_person(parsed: &parse::Parsed, own_words: &str, sent: Option<&str>) -> Reading {
+    let around = format!("{}\n{}\n{}", sent.unwrap_or_default(), parsed.text, intent::without_prefixes(&parsed.subject));
+    intent::read(own_words, &parsed.subject, intent::language_of(&around))
+}
+
+/// A machine's mail is filed without a person, unless it says that the address is no longer in use.
+fn from_a_machine(kind: Kind, own_words: &str) -> Reading {
+    let folded = words::fold(own_words);
+    let gone = words::ALL.iter().any(|w| w.auto.gone.iter().any(|p| folded.contains(p.as_str())));
+    Reading {
+        intent: Intent::AutoReply,
+        secondary: Vec::new(),
+        guests: None,
+        confidence: 0.95,
+        apply: matches!(kind, Kind::AutoReply | Kind::Receipt) && !gone,
+        language: intent::language_of(own_words).map(str::to_owned),
+        evidence: Vec::new(),
+    }
+}
+
+/// What `svar read --json` prints: one object for a message.
+#[must_use]
+pub fn to_json(understood: &Understood, file: &str) -> Value {
+    let reading = &understood.reading;
+    let evidence: Vec<&Evidence> = understood.evidence.iter().chain(&reading.evidence).collect();
+    let mut out = json!({
+        "file": file,
+        "kind": understood.kind,
+        "intent": reading.intent,
+        "secondary": reading.secondary,
+        "guests": reading.guests,
+        "visible_text": understood.own_words,
+        "confidence": (f64::from(reading.confidence) * 100.0).round() / 100.0,
+        "apply": reading.apply,
+        "evidence": evidence,
+        "subject": understood.parsed.subject,
+        "from": understood.parsed.from,
+        "language": reading.language,
+    });
+    if let Some(report) = &understood.report {
+        out["report"] = json!(report);
+    }
+    if let Some(complaint) = &understood.complaint {
+        out["complaint"] = json!(complaint);
+    }
+    if let Some(limits) = understood.parsed.limits {
+        out["limits"] = json!(limits);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_is_understood_from_its_bytes() {
+        let raw = "From: Eva Berg <eva@example.com>\r\nTo: reply+abcdefgh1234@example.org\r\nSubject: Sv: Inbjudan\r\nIn-Reply-To: <1@example.org>\r\n\
+            Content-Type: text/plain; charset=utf-8\r\n\r\nJa, gärna! Vi blir två.\r\n\r\nMvh Eva\r\n\r\nDen 2 nov. 2026 kl. 09:00 skrev Monica <m@example.org>:\r\n\
+            > Svara JA, NEJ eller AVREGISTRERA\r\n";
+        let u = understand(raw.as_bytes(), &Envelope::default(), None);
+        assert_eq!((u.kind, u.reading.intent, u.reading.guests, u.reading.apply), (Kind::Reply, Intent::Yes, Some(1), true));
+        let json = to_json(&u, "a.eml");
+        assert_eq!((json["visible_text"].as_str(), json["language"].as_str()), (Some("Ja, gärna! Vi blir två."), Some("sv")));
+    }
+
+    #[test]
+    fn nothing_a_machine_writes_is_an_answer() {
+        let raw =
+            b"Return-Path: <>\r\nFrom: eva@example.com\r\nTo: reply+abcdefgh1234@example.org\r\nAuto-Submitted: auto-replied\r\n\r\nJA\r\n";
+        let u = understand(raw, &Envelope::default(), None);
+        assert_eq!((u.kind, u.reading.intent), (Kind::AutoReply, Intent::AutoReply));
+    }
+}

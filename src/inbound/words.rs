@@ -1,0 +1,167 @@
+//! The words of each language that mail is recognised by: data, one file for each language, read once.
+//!
+//! In: words/<language>.toml, embedded. Out: [`Words`]. A language is added by its file and one line in `FILES`.
+//! Sections: `quote` (attributions, header blocks, closings), `auto` and `bounce` (what machines write), `rules` (what
+//! people mean; the pattern syntax stands in `intent/matcher`).
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+const FILES: [&str; 13] = [
+    include_str!("words/sv.toml"),
+    include_str!("words/en.toml"),
+    include_str!("words/no.toml"),
+    include_str!("words/da.toml"),
+    include_str!("words/fi.toml"),
+    include_str!("words/de.toml"),
+    include_str!("words/fr.toml"),
+    include_str!("words/es.toml"),
+    include_str!("words/nl.toml"),
+    include_str!("words/pl.toml"),
+    include_str!("words/it.toml"),
+    include_str!("words/pt.toml"),
+    include_str!("words/any.toml"),
+];
+
+/// Everything svar knows of one language.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Words {
+    /// ISO 639-1 code; `any` for what belongs to no language.
+    pub language: String,
+    /// Small words that tell the language from others.
+    pub common: Vec<String>,
+    /// Prefixes of a reply's or forward's subject, without the colon.
+    pub reply_prefixes: Vec<String>,
+    /// Numbers in words.
+    pub numbers: BTreeMap<String, u32>,
+    /// How quotes and signatures look.
+    pub quote: Quote,
+    /// What automatic replies say.
+    pub auto: Phrases,
+    /// What mail systems say of mail they could not deliver.
+    pub bounce: Phrases,
+    /// Intent class → rule → patterns.
+    pub rules: BTreeMap<String, BTreeMap<String, Vec<String>>>,
+}
+
+/// How quotes and signatures look in a language.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Quote {
+    /// Names of From in a header block.
+    pub from: Vec<String>,
+    /// Names of the other fields in a header block.
+    pub fields: Vec<String>,
+    /// The verb of an attribution line: "skrev".
+    pub wrote: Vec<String>,
+    /// Words within the rule above an original: "Ursprungligt meddelande".
+    pub original: Vec<String>,
+    /// How a closing begins: "Med vänlig hälsning".
+    pub closings: Vec<String>,
+    /// How a phone's signature begins: "Skickat från min".
+    pub mobile: Vec<String>,
+    /// What a disclaimer says.
+    pub disclaimers: Vec<String>,
+}
+
+/// Words in a subject and in a body.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Phrases {
+    /// How the subject begins.
+    pub subjects: Vec<String>,
+    /// Words that alone give a machine away: no person writes them of themselves in an answer.
+    pub phrases: Vec<String>,
+    /// Words of which two kinds together do.
+    pub hints: Vec<Vec<String>>,
+    /// Words that say the address is no longer in use: somebody should tend the list.
+    pub gone: Vec<String>,
+}
+
+/// Every language, Swedish and English first.
+pub static ALL: LazyLock<Vec<Words>> = LazyLock::new(|| {
+    let mut all = Vec::new();
+    for file in FILES {
+        #[allow(clippy::expect_used, reason = "embedded files, each read by a test")]
+        let mut words: Words = toml::from_str(file).expect("an embedded word file is well formed");
+        words.fold();
+        all.push(words);
+    }
+    all
+});
+
+impl Words {
+    /// Everything that is compared is compared folded.
+    fn fold(&mut self) {
+        let q = &mut self.quote;
+        let lists = [&mut q.from, &mut q.fields, &mut q.wrote, &mut q.original, &mut q.closings, &mut q.mobile, &mut q.disclaimers];
+        for list in lists.into_iter().chain([&mut self.common, &mut self.reply_prefixes]) {
+            for word in list {
+                *word = fold(word);
+            }
+        }
+        for phrases in [&mut self.auto, &mut self.bounce] {
+            let hints = phrases.hints.iter_mut().flatten();
+            for word in phrases.subjects.iter_mut().chain(&mut phrases.phrases).chain(hints).chain(&mut phrases.gone) {
+                *word = fold(word);
+            }
+        }
+        self.numbers = std::mem::take(&mut self.numbers).into_iter().map(|(word, n)| (fold(&word), n)).collect();
+    }
+}
+
+/// Lower case without diacritics and apostrophes, one space between words: `Får inte, ça` becomes `far inte, ca`.
+#[must_use]
+pub fn fold(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_whitespace() || c == '\u{200b}' || c == '\u{feff}' {
+            if !out.is_empty() && !out.ends_with(' ') {
+                out.push(' ');
+            }
+        } else {
+            fold_char(c, &mut out);
+        }
+    }
+    out.truncate(out.trim_end().len());
+    out
+}
+
+/// One character, folded. Apostrophes, soft hyphens, joiners and variation selectors vanish.
+pub fn fold_char(c: char, out: &mut String) {
+    match c {
+        'ø' | 'Ø' => out.push('o'),
+        'æ' | 'Æ' => out.push_str("ae"),
+        'ß' => out.push_str("ss"),
+        'ł' | 'Ł' => out.push('l'),
+        'đ' | 'ð' => out.push('d'),
+        'œ' | 'Œ' => out.push_str("oe"),
+        '\'' | '’' | '‘' | '´' | '`' | 'ʼ' | '\u{ad}' | '\u{200c}' | '\u{200d}' | '\u{fe0e}' | '\u{fe0f}' => {}
+        _ if c.is_ascii() => out.push(c.to_ascii_lowercase()),
+        _ => {
+            let parts = unicode_normalization::UnicodeNormalization::nfkd(std::iter::once(c));
+            let kept = parts.filter(|c| !unicode_normalization::char::is_combining_mark(*c));
+            out.extend(kept.flat_map(char::to_lowercase));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_file_is_well_formed_and_named_once() {
+        let names: std::collections::BTreeSet<&str> = ALL.iter().map(|w| w.language.as_str()).collect();
+        assert_eq!(names.len(), FILES.len());
+    }
+
+    #[test]
+    fn folding_takes_away_what_keyboards_lack() {
+        assert_eq!(fold("Jag kommer GÄRNA – den 25:e"), "jag kommer garna – den 25:e");
+        assert_eq!(fold("Can’t  wait\nłódź Straße kjæm"), "cant wait lodz strasse kjaem");
+    }
+}
