@@ -224,6 +224,40 @@ pub struct LogConfig {
     pub level: String,
 }
 
+/// Where things are kept: what `svar init` needs before the rest is written.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// A file's path or a `postgres://` URL.
+    pub database: String,
+    /// The same without a password, to be shown.
+    pub database_shown: String,
+    /// The secret file.
+    pub secret_file: PathBuf,
+}
+
+/// Reads where things are kept, whatever else is still missing.
+///
+/// # Errors
+/// Where the file is not TOML or has a key that does not exist.
+pub fn places(path: &Path, env: impl Fn(&str) -> Option<String>) -> Result<Places, Error> {
+    let file = read(path, env)?;
+    let base = folder_of(path);
+    let database = database_of(&base, &file.database);
+    let database_shown = match (database.split_once("://"), database.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
+        _ => database.clone(),
+    };
+    Ok(Places { database, database_shown, secret_file: base.join(&file.secret_file) })
+}
+
+fn folder_of(path: &Path) -> PathBuf {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
+}
+
+fn database_of(base: &Path, text: &str) -> String {
+    if text.contains("://") { text.to_owned() } else { base.join(text.trim_start_matches("sqlite:")).display().to_string() }
+}
+
 /// Reads the file and the environment into a checked configuration.
 ///
 /// # Errors
@@ -231,8 +265,7 @@ pub struct LogConfig {
 pub fn load(path: &Path, env: impl Fn(&str) -> Option<String>) -> Result<(Config, LogConfig), Error> {
     let file = read(path, env)?;
     let log = LogConfig { format: file.log.format, level: file.log.level.clone() };
-    let base = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Checker { file: path.display().to_string(), base: base.to_owned(), faults: Vec::new() }.check(&file).map(|config| (config, log))
+    Checker { file: path.display().to_string(), base: folder_of(path), faults: Vec::new() }.check(&file).map(|config| (config, log))
 }
 
 fn read(path: &Path, env: impl Fn(&str) -> Option<String>) -> Result<File, Error> {
@@ -294,7 +327,7 @@ impl Checker {
         let outbox = self.outbox(&file.outbox);
         match (zone, keys, sender, relay) {
             (Some(zone), Some(keys), Some(sender), Some(relay)) if self.faults.is_empty() => Ok(Config {
-                database: self.database(&file.database),
+                database: database_of(&self.base, &file.database),
                 zone,
                 keys,
                 sender,
@@ -311,10 +344,6 @@ impl Checker {
 
     fn fault(&mut self, key: &'static str, message: impl Into<String>) {
         self.faults.push(Fault { file: self.file.clone(), key, message: message.into() });
-    }
-
-    fn database(&self, text: &str) -> String {
-        if text.contains("://") { text.to_owned() } else { self.base.join(text.trim_start_matches("sqlite:")).display().to_string() }
     }
 
     fn optional_path(&self, text: &str) -> Option<PathBuf> {

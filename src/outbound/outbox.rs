@@ -15,11 +15,12 @@ use tracing::{error, info, warn};
 
 use super::compose::{self, EditionMail, NoticeMail, Outgoing};
 use super::layout::Layout;
-use super::render::{Organiser, Renderer};
+use super::render::{Fault, Organiser, Rendered, Renderer};
 use crate::clock::Clock;
 use crate::config::{OutboxConfig, Sender};
 use crate::model::address::{Address, Mailbox};
 use crate::model::campaign::{CampaignFile, Kind};
+use crate::model::contact::Person;
 use crate::model::delivery::back_off;
 use crate::model::event::Cause;
 use crate::model::outcome::{Class, Outcome, RelayFault, RelayStop, Reply};
@@ -140,6 +141,16 @@ impl Prepared {
     }
 }
 
+impl Prepared {
+    /// The words that a person is or was sent.
+    ///
+    /// # Errors
+    /// [`Fault`] names the field that is missing.
+    pub fn words(&self, person: &Person) -> Result<Rendered, Fault> {
+        self.renderer.render(person)
+    }
+}
+
 /// What a mail says of its sender.
 #[must_use]
 pub fn organiser(sender: &Sender) -> Organiser<'_> {
@@ -148,7 +159,7 @@ pub fn organiser(sender: &Sender) -> Organiser<'_> {
 
 fn compose_delivery(sender: &Sender, keys: &Keys, edition: &Prepared, delivery: &Claimed) -> Result<Outgoing, String> {
     let person = &delivery.contact.person;
-    let words = edition.renderer.render(person).map_err(|fault| fault.to_string())?;
+    let words = edition.words(person).map_err(|fault| fault.to_string())?;
     let name = format!("{} {}", person.first_name, person.last_name).trim().to_owned();
     let mail = EditionMail {
         delivery_id: delivery.id,
@@ -198,6 +209,9 @@ impl Lane {
             self.hang_up().await;
             return Ok(Step::Paused);
         }
+        if !outbox.store.is_due(now).await? {
+            return Ok(Step::Idle);
+        }
         let until = outbox.leased_until();
         let notices = outbox.store.claim_notices(now, CLAIM, &outbox.holder, until).await?;
         let room = CLAIM - i64::try_from(notices.len()).unwrap_or(CLAIM);
@@ -233,8 +247,8 @@ impl Lane {
         }
     }
 
-    async fn settle(&self, told: &[Settled], sent: &[Settled]) -> Result<(), Error> {
-        let outbox = &self.outbox;
+    async fn settle(&mut self, told: &[Settled], sent: &[Settled]) -> Result<(), Error> {
+        let outbox = self.outbox.clone();
         let now = outbox.clock.millis();
         let held = outbox.store.settle_deliveries(now, &outbox.holder, sent).await?.len()
             + outbox.store.settle_notices(now, &outbox.holder, told).await?.len();
@@ -349,7 +363,7 @@ impl Lane {
     }
 
     async fn stand_back(&mut self, fault: &RelayFault) -> Result<Step, Error> {
-        let outbox = &self.outbox;
+        let outbox = self.outbox.clone();
         self.session = None;
         if fault.stop == RelayStop::Pause {
             error!(relay.host = outbox.relay.host, reason = fault.text, "relay paused; mend it, then: svar resume-relay");

@@ -1,0 +1,57 @@
+//! Rows, times and JSON as a person or a program reads them.
+
+use std::io::Write;
+
+use chrono::DateTime;
+use chrono_tz::Tz;
+use comfy_table::{ContentArrangement, Table, presets};
+
+use super::Failure;
+
+/// Prints JSON, indented on a terminal.
+pub(super) fn json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Failure::new(super::Exit::Failed, error))?;
+    line(&text)
+}
+
+/// Prints a line; a reader that went away, as `head` does, is no failure.
+pub(super) fn line(text: &str) -> Result<(), Failure> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Prints rows under a head.
+pub(super) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Result<(), Failure> {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(head.to_vec());
+    for row in rows {
+        table.add_row(row.iter().map(|cell| plain(cell)));
+    }
+    line(&table.trim_fmt())
+}
+
+/// A stranger's text on a terminal: control characters would be orders to it (S-222).
+pub(super) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
+/// The first words of a longer text.
+pub(super) fn brief(text: &str, characters: usize) -> String {
+    let one_line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if one_line.chars().count() <= characters {
+        return one_line;
+    }
+    one_line.chars().take(characters.saturating_sub(1)).collect::<String>() + "…"
+}
+
+/// An instant in the organiser's zone.
+pub(super) fn time(zone: Tz, millis: i64) -> String {
+    DateTime::from_timestamp_millis(millis).map_or_else(String::new, |t| t.with_timezone(&zone).format("%Y-%m-%d %H:%M:%S").to_string())
+}
+
+/// An instant as RFC 3339, for programs.
+pub(super) fn rfc3339(millis: i64) -> String {
+    DateTime::from_timestamp_millis(millis).map_or_else(String::new, |t| t.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
+}

@@ -1,0 +1,163 @@
+//! `svar status` and `svar answers`.
+
+use clap::Args as ClapArgs;
+
+use super::{Exit, Failure, Office, show};
+use crate::store::Status;
+
+/// `svar status [NAME]`
+#[derive(Debug, ClapArgs)]
+pub(super) struct Args {
+    /// The campaign; all of them where it is left out.
+    name: Option<String>,
+    /// Print as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// `svar answers NAME`
+#[derive(Debug, ClapArgs)]
+pub(super) struct AnswersArgs {
+    /// The campaign.
+    name: String,
+    /// Print as CSV, safe to open in a spreadsheet.
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+    /// Print as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `svar status`.
+pub(super) async fn run(office: &Office, args: Args) -> Result<Exit, Failure> {
+    if let Some(name) = &args.name {
+        let status = office.store.status(name).await?;
+        if args.json { show::json(&as_json(&status))? } else { one(office, &status)? }
+        return Ok(Exit::Done);
+    }
+    let mut all = Vec::new();
+    for campaign in office.store.list_campaigns().await? {
+        all.push(office.store.status(&campaign.name).await?);
+    }
+    let (relays, stray) = (office.store.paused_relays().await?, office.store.count_stray_reviews().await?);
+    if args.json {
+        let campaigns: Vec<_> = all.iter().map(as_json).collect();
+        show::json(&serde_json::json!({ "campaigns": campaigns, "review_without_campaign": stray, "paused_relays": relays }))?;
+        return Ok(Exit::Done);
+    }
+    if all.is_empty() {
+        show::line("no campaigns yet; svar campaign add FILE")?;
+    }
+    for status in &all {
+        one(office, status)?;
+    }
+    if stray > 0 {
+        show::line(&format!("{stray} messages tied to no campaign wait for you: svar review"))?;
+    }
+    for relay in relays {
+        show::line(&format!("the relay {} is paused: {}\n  mend it, then: svar resume-relay", relay.name, show::plain(&relay.why)))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The status as the pages and programs get it: times as RFC 3339.
+pub(super) fn as_json(status: &Status) -> serde_json::Value {
+    let mut value = serde_json::to_value(status).unwrap_or_default();
+    value["next_at"] = status.next_at.map(show::rfc3339).into();
+    value
+}
+
+fn one(office: &Office, status: &Status) -> Result<(), Failure> {
+    let next = status.next_at.map_or_else(String::new, |at| format!(", next {}", show::time(office.config.zone, at)));
+    show::line(&format!("{} ({}{next})", status.campaign, status.state))?;
+    if let Some(why) = &status.paused_why {
+        show::line(&format!("  paused: {}", show::plain(why)))?;
+    }
+    let guests = if status.guests > 0 { format!("and {} guests", status.guests) } else { String::new() };
+    let people = [
+        ("yes", status.answers.yes, guests),
+        ("no", status.answers.no, String::new()),
+        ("maybe", status.answers.maybe, String::new()),
+        ("silent", status.silent, String::new()),
+        ("unsubscribed", status.unsubscribed, String::new()),
+        ("to decide", status.review, if status.review > 0 { "svar review".into() } else { String::new() }),
+    ];
+    let most = people.iter().map(|(_, n, _)| *n).max().unwrap_or(0).max(1);
+    for (label, count, note) in people {
+        let bar = "█".repeat(usize::try_from(count * 24 / most).unwrap_or(0));
+        show::line(format!("  {label:<13}{count:>6}  {bar} {note}").trim_end())?;
+    }
+    let mails = [
+        ("sent", status.sent),
+        ("waiting", status.queued),
+        ("being sent", status.sending),
+        ("failed", status.failed),
+        ("uncertain", status.uncertain),
+        ("suppressed", status.suppressed),
+        ("cancelled", status.cancelled),
+    ];
+    let shown: Vec<String> =
+        mails.iter().filter(|(label, n)| *n > 0 || *label == "sent").map(|(label, n)| format!("{n} {label}")).collect();
+    show::line(&format!("  mails to {} people: {}", status.contacts, shown.join(", ")))
+}
+
+/// Runs `svar answers`.
+pub(super) async fn answers(office: &Office, args: AnswersArgs) -> Result<Exit, Failure> {
+    let answers = office.store.list_answers(&args.name).await?;
+    if args.json {
+        let rows: Vec<_> = answers
+            .iter()
+            .map(|a| {
+                let mut value = serde_json::to_value(a).unwrap_or_default();
+                value["given_at"] = show::rfc3339(a.given_at).into();
+                value
+            })
+            .collect();
+        show::json(&rows)?;
+        return Ok(Exit::Done);
+    }
+    let zone = office.config.zone;
+    let rows = answers.into_iter().map(|a| {
+        let name = format!("{} {}", a.first_name, a.last_name).trim().to_owned();
+        let guests = a.guests.map_or_else(String::new, |n| n.to_string());
+        [name, a.address, a.answer, guests, a.via, show::time(zone, a.given_at), a.comment]
+    });
+    if args.csv {
+        return csv(rows);
+    }
+    let head = ["name", "address", "answer", "guests", "via", "when", "words"];
+    show::table(&head, rows.map(|mut row| {
+        row[6] = show::brief(&row[6], 60);
+        row.to_vec()
+    }))?;
+    Ok(Exit::Done)
+}
+
+fn csv(rows: impl Iterator<Item = [String; 7]>) -> Result<Exit, Failure> {
+    let failed = |error: csv::Error| Failure::new(Exit::Failed, error);
+    let mut writer = csv::Writer::from_writer(std::io::stdout());
+    writer.write_record(["name", "address", "answer", "guests", "via", "when", "words"]).map_err(failed)?;
+    for row in rows {
+        writer.write_record(row.iter().map(|cell| harmless(cell))).map_err(failed)?;
+    }
+    writer.flush()?;
+    Ok(Exit::Done)
+}
+
+/// A spreadsheet takes a cell that begins like this for a formula (S-225).
+fn harmless(cell: &str) -> String {
+    if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\0']) { format!("'{cell}") } else { cell.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// S-225.
+    #[test]
+    fn a_formula_in_an_answer_is_only_text() {
+        assert_eq!(harmless("=HYPERLINK(\"x\")"), "'=HYPERLINK(\"x\")");
+        assert_eq!(harmless("@SUM(A1)"), "'@SUM(A1)");
+        assert_eq!(harmless("Ja - gärna"), "Ja - gärna");
+    }
+}
