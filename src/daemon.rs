@@ -1,8 +1,8 @@
 //! Starts the loops and the web server, and stops them in order.
 //!
 //! Each loop is a step repeated; what a step does stands in its own room. Stopping: sources first, so that nothing new
-//! comes in; then the lanes, which finish the mail they are at and hand back what they have not begun; the keeper of the
-//! leases last.
+//! comes in; then the lanes, which finish the mail they are at and hand back what they have not begun; the settler, when
+//! everything is settled; the keeper of the leases last.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
@@ -22,7 +22,7 @@ use crate::inbound::correlate::Own;
 use crate::inbound::intake::{Doorkeeper, take_in};
 use crate::model::inbound::{Envelope, Source};
 use crate::outbound::layout::Layout;
-use crate::outbound::outbox::{Lane, Outbox, Prepared, Step};
+use crate::outbound::outbox::{End, Lane, Outbox, Prepared, Settler, Step, settler};
 use crate::outbound::{schedule, tell};
 use crate::store::{Error as StoreError, Store};
 use crate::wire::listener::{self, Listener, ListenerSettings, Protocol};
@@ -189,15 +189,19 @@ impl Daemon {
         daemon.clone().open_doors(sockets, &shutdown, &mut loops);
         loops.spawn(daemon.clone().read_messages(shutdown.clone()));
         loops.spawn(daemon.clone().open_editions(shutdown.clone()));
+        let (ends, settler) = settler(daemon.outbox.clone());
+        let settling = tokio::spawn(settle(settler));
         for _ in 0..daemon.config.connections {
-            loops.spawn(daemon.clone().send_mail(shutdown.clone()));
+            loops.spawn(daemon.clone().send_mail(ends.clone(), shutdown.clone()));
         }
+        drop(ends);
         info!(version = env!("CARGO_PKG_VERSION"), lanes = daemon.config.connections, "started");
         while let Some(ended) = loops.join_next().await {
             if let Err(error) = ended {
                 error!(%error, "a loop ended by itself");
             }
         }
+        _ = settling.await;
         _ = last.send(true);
         _ = keeper.await;
         daemon.store.close().await;
@@ -295,13 +299,13 @@ impl Daemon {
         Ok(read + told)
     }
 
-    async fn send_mail(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
-        let mut lane = Lane::new(self.outbox.clone());
+    async fn send_mail(self: Arc<Self>, ends: mpsc::Sender<End>, mut shutdown: watch::Receiver<bool>) {
+        let mut lane = Lane::new(self.outbox.clone(), ends);
         let signal = shutdown.clone();
         let stopping = move || *signal.borrow();
         while !*shutdown.borrow() {
             let pause = match lane.step(&stopping).await {
-                Ok(Step::Settled(_)) => continue,
+                Ok(Step::Attempted(_)) => continue,
                 Ok(Step::Idle | Step::Paused) => LOOK,
                 Ok(Step::Wait(duration)) => duration.min(Duration::from_secs(10)),
                 Err(error) => after(&error),
@@ -358,6 +362,17 @@ impl SentText for Sent {
         let edition = self.store.get_edition(delivery.edition_id).await.ok()?;
         let words = Prepared::new(&edition, &self.outbox.sender).ok()?.words(&delivery.contact.person).ok()?;
         Some(format!("{}\n{}", words.subject, words.text))
+    }
+}
+
+/// Settles until the last lane is gone and everything is settled.
+async fn settle(mut settler: Settler) {
+    loop {
+        match settler.step().await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => tokio::time::sleep(after(&error)).await,
+        }
     }
 }
 

@@ -113,7 +113,8 @@ fn read_file(file: &Path) -> Result<String, Failure> {
     let failed = |why: String| Failure::new(Exit::Failed, format!("{}: {why}", file.display()));
     let bytes = std::fs::read(file).map_err(|error| failed(error.to_string()))?;
     String::from_utf8(bytes).map_err(|error| {
-        let line = String::from_utf8_lossy(error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default()).matches('\n').count();
+        let line =
+            String::from_utf8_lossy(error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default()).matches('\n').count();
         failed(format!("line {} is not UTF-8; save the file as UTF-8", line + 1))
     })
 }
@@ -165,7 +166,9 @@ async fn list(office: &Office, json: bool) -> Result<(), Failure> {
 async fn whose(office: &Office, campaign: &Campaign, address: Option<&str>) -> Result<Contact, Failure> {
     if let Some(address) = address {
         let found = office.store.find_contact(&address_of(address)?).await?;
-        return found.ok_or_else(|| Failure::new(Exit::Failed, format!("there is no contact {address}; svar contacts import FILE --list {}", campaign.list)));
+        return found.ok_or_else(|| {
+            Failure::new(Exit::Failed, format!("there is no contact {address}; svar contacts import FILE --list {}", campaign.list))
+        });
     }
     let nobody = || Failure::new(Exit::Failed, format!("the list \"{0}\" has nobody; svar contacts import FILE --list {0}", campaign.list));
     office.store.list_members(&campaign.list, 0, 1).await?.into_iter().next().ok_or_else(nobody)
@@ -177,8 +180,8 @@ fn composed(office: &Office, campaign: &Campaign, contact: &Contact, to: Mailbox
     let failed = |why: String| Failure::new(Exit::Failed, why);
     let file = CampaignFile::parse(source).map_err(|mistakes| explain(&campaign.name, source, &mistakes))?;
     let sender = &office.config.sender;
-    let renderer =
-        Renderer::new(&file, source, &layout_of(office)?, &organiser(sender)).map_err(|mistakes| explain(&campaign.name, source, &mistakes))?;
+    let renderer = Renderer::new(&file, source, &layout_of(office)?, &organiser(sender))
+        .map_err(|mistakes| explain(&campaign.name, source, &mistakes))?;
     let words = renderer.render(&contact.person).map_err(|fault| failed(fault.to_string()))?;
     let keys = &office.config.keys;
     let mail = EditionMail {
@@ -203,7 +206,13 @@ async fn preview(office: &Office, name: &str, address: Option<&str>, raw: bool) 
         return Ok(std::io::stdout().write_all(&outgoing.bytes)?);
     }
     let sender = &office.config.sender;
-    show::line(&format!("From:    {}\nTo:      {} <{}>\nSubject: {}\n", sender.from, contact.person.display_name(), contact.person.address, words.subject))?;
+    show::line(&format!(
+        "From:    {}\nTo:      {} <{}>\nSubject: {}\n",
+        sender.from,
+        contact.person.display_name(),
+        contact.person.address,
+        words.subject
+    ))?;
     show::line(&words.text)
 }
 
@@ -237,6 +246,7 @@ async fn start(office: &Office, name: &str) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Failed, message));
     }
     office.store.start_campaign(office.now(), name, &next).await?;
-    let when = if next.slot == "now" { "now".to_owned() } else { format!("at {}", show::time(office.config.zone, next.at.timestamp_millis())) };
+    let when =
+        if next.slot == "now" { "now".to_owned() } else { format!("at {}", show::time(office.config.zone, next.at.timestamp_millis())) };
     show::line(&format!("{name} goes to {} people {when}, while svar serve is running; svar status {name}", passed.recipients))
 }

@@ -66,9 +66,8 @@ async fn import(office: &Office, file: &std::path::Path, list: &str, json: bool)
     let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, format!("{}: {error}; nothing was imported", file.display()));
     let bytes = std::fs::read(file).map_err(|error| failed(&error))?;
     let people = people::read(&bytes).map_err(|error| failed(&error))?;
-    drop(bytes);
     let proof = format!("import of {}", file.file_name().unwrap_or_default().to_string_lossy());
-    let rows = people.rows.into_iter().map(|(_, person)| person);
+    let rows = people.iter().map(|(_, person)| person);
     let done = office.store.import(office.now(), list, &proof, rows).await?;
     if json {
         let skipped: Vec<_> = people.skipped.iter().map(|s| serde_json::json!({ "line": s.line, "reason": s.reason })).collect();
@@ -87,6 +86,9 @@ async fn import(office: &Office, file: &std::path::Path, list: &str, json: bool)
     ))?;
     if done.suppressed > 0 {
         show::line(&format!("{} of them want no mail and stay suppressed", done.suppressed))?;
+    }
+    for warning in &people.warnings {
+        show::line(&format!("  line {}: {}", warning.line, show::plain(&warning.reason)))?;
     }
     for skipped in &people.skipped {
         show::line(&format!("  line {}: {}", skipped.line, show::plain(&skipped.reason)))?;

@@ -146,7 +146,9 @@ impl Demo {
         };
         let url = format!("http://{}/", socket.local_addr()?);
         let mut shutdown = stop_signal()?;
-        show::line(&format!("the post office is open at {url}\nread the invitation as one of its people, and answer it; Ctrl-C ends the demo"))?;
+        show::line(&format!(
+            "the post office is open at {url}\nread the invitation as one of its people, and answer it; Ctrl-C ends the demo"
+        ))?;
         if !args.no_open {
             open_browser(&url);
         }
@@ -156,7 +158,8 @@ impl Demo {
     }
 
     fn desk(&self) -> Desk {
-        let (lmtp, store, clock, unique, word) = (self.lmtp, self.store.clone(), self.clock.clone(), self.unique.clone(), self.word.clone());
+        let (lmtp, store, clock, unique, word) =
+            (self.lmtp, self.store.clone(), self.clock.clone(), self.unique.clone(), self.word.clone());
         Desk {
             office: self.office.clone(),
             send: Arc::new(move |mail: Outgoing| Box::pin(async move { carry(lmtp, &mail).await })),
@@ -244,7 +247,8 @@ impl Demo {
                 faults.push(format!("{} was read as {intent}, and meant {}", answer.address, answer.expected.as_str()));
             }
             let applied = matches!(answer.expected, Expected::Intent(Intent::Yes | Intent::No | Intent::Maybe | Intent::Unsubscribe));
-            let mails = self.office.each(|m| (m.person.address == answer.address).then_some(m.mails.len())).into_iter().flatten().sum::<usize>();
+            let mails =
+                self.office.each(|m| (m.person.address == answer.address).then_some(m.mails.len())).into_iter().flatten().sum::<usize>();
             if mails != 1 + usize::from(applied) {
                 faults.push(format!("{} got {mails} mails", answer.address));
             }
@@ -298,7 +302,7 @@ async fn fill(store: &Store, config: &Config, clock: &Clock) -> Result<(), Failu
     let failed = |why: &dyn std::fmt::Display| Failure::new(Exit::Failed, format!("the demo's own samples: {why}"));
     for sample in SAMPLES {
         let people = crate::wire::people::read(sample.contacts.as_bytes()).map_err(|error| failed(&error))?;
-        store.import(clock.millis(), sample.list, "sample", people.rows.into_iter().map(|(_, person)| person)).await?;
+        store.import(clock.millis(), sample.list, "sample", people.iter().map(|(_, person)| person)).await?;
         let file = CampaignFile::parse(sample.campaign).map_err(|mistakes| failed(&format!("{mistakes:?}")))?;
         store.add_campaign(clock.millis(), &file, sample.campaign).await?;
         let now = clock.now();

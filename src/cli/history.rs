@@ -19,7 +19,8 @@ pub(super) struct Args {
 pub(super) async fn run(office: &Office, args: Args) -> Result<Exit, Failure> {
     let address = address_of(&args.address)?;
     let contact = office.store.find_contact(&address).await?;
-    let contact = contact.ok_or_else(|| Failure::new(Exit::Failed, format!("there is no contact {address}; svar contacts import FILE --list NAME")))?;
+    let contact = contact
+        .ok_or_else(|| Failure::new(Exit::Failed, format!("there is no contact {address}; svar contacts import FILE --list NAME")))?;
     let rows = office.store.history(contact.id).await?;
     if args.json {
         let row = |r: &crate::store::HistoryRow| {

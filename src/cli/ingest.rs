@@ -32,7 +32,9 @@ pub(super) async fn run(path: &Path, args: Args, clock: Clock) -> Result<Exit, F
     let envelope = Envelope { from: args.sender, to: args.recipient };
     let files = if args.files.is_empty() { vec![PathBuf::from("-")] } else { args.files };
     for file in &files {
-        let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::TryAgain, format!("{}: not stored: {error}; keep the mail and try again", file.display()));
+        let failed = |error: &dyn std::fmt::Display| {
+            Failure::new(Exit::TryAgain, format!("{}: not stored: {error}; keep the mail and try again", file.display()))
+        };
         let bytes = bytes_of(file).map_err(|error| failed(&error))?;
         if bytes.is_empty() {
             return Err(failed(&"it is empty"));

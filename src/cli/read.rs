@@ -52,8 +52,12 @@ pub(super) fn bytes_of(file: &Path) -> std::io::Result<Vec<u8>> {
 fn readable(understood: &Understood, file: &str) -> String {
     let reading = &understood.reading;
     let words: String = show::plain(&understood.own_words).lines().map(|line| format!("    {line}\n")).collect();
-    let evidence: Vec<String> =
-        understood.evidence.iter().chain(&reading.evidence).map(|e| format!("  because {}: {}", e.rule, show::brief(&show::plain(&e.words), 80))).collect();
+    let evidence: Vec<String> = understood
+        .evidence
+        .iter()
+        .chain(&reading.evidence)
+        .map(|e| format!("  because {}: {}", e.rule, show::brief(&show::plain(&e.words), 80)))
+        .collect();
     let guests = reading.guests.map_or_else(String::new, |n| format!(", {n} guests"));
     let does = if reading.apply { "applied by itself" } else { "waits for a person" };
     format!(

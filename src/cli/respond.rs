@@ -38,7 +38,8 @@ enum Way {
 pub(super) async fn run(office: &Office, args: Args) -> Result<Exit, Failure> {
     let address = address_of(&args.address)?;
     let contact = office.store.find_contact(&address).await?;
-    let contact = contact.ok_or_else(|| Failure::new(Exit::Failed, format!("there is no contact {address}; svar contacts import FILE --list NAME")))?;
+    let contact = contact
+        .ok_or_else(|| Failure::new(Exit::Failed, format!("there is no contact {address}; svar contacts import FILE --list NAME")))?;
     let choice = Choice::from_word(&args.answer).ok_or_else(|| Failure::new(Exit::Failed, "the answer is yes, no or maybe"))?;
     let via = match args.via {
         Way::Mail => Via::Mail,

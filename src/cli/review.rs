@@ -60,8 +60,7 @@ async fn decide(office: &Office, id: i64, decision: &str, args: &Args) -> Result
 }
 
 async fn list(office: &Office, id: Option<i64>, json: bool) -> Result<(), Failure> {
-    let rows: Vec<ReviewRow> =
-        office.store.list_review(1_000).await?.into_iter().filter(|row| id.is_none_or(|id| row.id == id)).collect();
+    let rows: Vec<ReviewRow> = office.store.list_review(1_000).await?.into_iter().filter(|row| id.is_none_or(|id| row.id == id)).collect();
     if json {
         let row = |r: &ReviewRow| {
             let mut value = serde_json::to_value(r).unwrap_or_default();

@@ -48,7 +48,8 @@ pub(super) async fn health(path: &Path) -> Result<Exit, Failure> {
     let Some(address) = config.web_listen else {
         return Err(Failure::new(Exit::Config, "web.listen is empty, so nobody can be asked; set it to 127.0.0.1:8325"));
     };
-    let unavailable = |why: String| Failure::new(Exit::Unavailable, format!("no svar answers at {address} ({why}); start it with: svar serve"));
+    let unavailable =
+        |why: String| Failure::new(Exit::Unavailable, format!("no svar answers at {address} ({why}); start it with: svar serve"));
     let answer = tokio::time::timeout(Duration::from_secs(5), ask(address)).await;
     let answer = answer.map_err(|_| unavailable("no answer in 5 seconds".into()))?.map_err(|error| unavailable(error.to_string()))?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer.as_str(), ""));

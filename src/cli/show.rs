@@ -25,7 +25,7 @@ pub(super) fn line(text: &str) -> Result<(), Failure> {
 /// Prints rows under a head.
 pub(super) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Result<(), Failure> {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(head.to_vec());
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(head.to_vec());
     for row in rows {
         table.add_row(row.iter().map(|cell| plain(cell)));
     }

@@ -32,7 +32,11 @@ pub(super) struct AnswersArgs {
 pub(super) async fn run(office: &Office, args: Args) -> Result<Exit, Failure> {
     if let Some(name) = &args.name {
         let status = office.store.status(name).await?;
-        if args.json { show::json(&as_json(&status))? } else { one(office, &status)? }
+        if args.json {
+            show::json(&as_json(&status))?
+        } else {
+            one(office, &status)?
+        }
         return Ok(Exit::Done);
     }
     let mut all = Vec::new();
@@ -126,10 +130,13 @@ pub(super) async fn answers(office: &Office, args: AnswersArgs) -> Result<Exit, 
         return csv(rows);
     }
     let head = ["name", "address", "answer", "guests", "via", "when", "words"];
-    show::table(&head, rows.map(|mut row| {
-        row[6] = show::brief(&row[6], 60);
-        row.to_vec()
-    }))?;
+    show::table(
+        &head,
+        rows.map(|mut row| {
+            row[6] = show::brief(&row[6], 60);
+            row.to_vec()
+        }),
+    )?;
     Ok(Exit::Done)
 }
 

@@ -1,9 +1,10 @@
 //! Claims what is due, hands it to the relay, settles the outcome.
 //!
-//! A [`Lane`] is one connection and one [`Lane::step`]: claim a few, send them one after another, settle them in one
-//! commit. The daemon runs as many lanes as the relay may have connections. A claim is the state written before the
-//! attempt and the settlement the one after it: a crash between them leaves `uncertain`, never silence (S-74). No
-//! transaction is open while a socket is in use.
+//! A [`Lane`] is one connection and one [`Lane::step`]: claim a few, send them one after another. The daemon runs as many
+//! lanes as the relay may have connections. Outcomes go to the one [`Settler`], which commits whatever has gathered while
+//! the last commit ran: the group grows with the load, and what a kill leaves unsettled stays what one commit's time sends.
+//! A claim is the state written before the attempt and the settlement the one after it: a crash between them leaves
+//! `uncertain`, never silence (S-74). No transaction is open while a socket is in use.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
 use chrono::DateTime;
+use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::compose::{self, EditionMail, NoticeMail, Outgoing};
@@ -30,6 +32,9 @@ use crate::wire::smtp::{self, RelaySettings, Session};
 
 /// How many a lane claims at a time: what is in flight when a daemon is killed is at most this, times the lanes.
 const CLAIM: i64 = 16;
+/// How many ends may wait for the settler before lanes wait for it, and how many it commits at a time.
+const WAITING_ENDS: usize = 256;
+const GROUP: usize = 256;
 /// The first and the longest wait after the relay could not be used (S-77).
 const RELAY_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 /// The lease must have this much left for a transaction to begin (S-242).
@@ -68,8 +73,8 @@ struct Gate {
 pub enum Step {
     /// Nothing was due.
     Idle,
-    /// So many attempts were settled.
-    Settled(usize),
+    /// So many were attempted.
+    Attempted(usize),
     /// The relay is not to be tried before this long.
     Wait(Duration),
     /// The relay is paused until a person resumes it.
@@ -178,6 +183,60 @@ pub struct Lane {
     outbox: Arc<Outbox>,
     session: Option<Session>,
     editions: HashMap<i64, Arc<Prepared>>,
+    ends: mpsc::Sender<End>,
+}
+
+/// The end of one attempt, on its way to the settler.
+#[derive(Debug)]
+pub struct End {
+    is_notice: bool,
+    settled: Settled,
+}
+
+/// Commits the ends of attempts, as many at a time as have gathered.
+#[derive(Debug)]
+pub struct Settler {
+    outbox: Arc<Outbox>,
+    ends: mpsc::Receiver<End>,
+    /// What was received and is not committed: kept when the database fails.
+    open: Vec<End>,
+}
+
+/// A settler, and the way to it for lanes. It ends when the last lane is gone and everything is settled.
+#[must_use]
+pub fn settler(outbox: Arc<Outbox>) -> (mpsc::Sender<End>, Settler) {
+    let (sender, ends) = mpsc::channel(WAITING_ENDS);
+    (sender, Settler { outbox, ends, open: Vec::new() })
+}
+
+impl Settler {
+    /// Settles what has gathered, waiting for the first. `false` when there is nothing more to come.
+    ///
+    /// # Errors
+    /// Where the database fails; what was gathered is kept for the next step.
+    pub async fn step(&mut self) -> Result<bool, Error> {
+        if self.open.is_empty() && self.ends.recv_many(&mut self.open, GROUP).await == 0 {
+            return Ok(false);
+        }
+        let of = |notices: bool| self.open.iter().filter(move |end| end.is_notice == notices).map(|end| end.settled.clone()).collect();
+        let (told, sent): (Vec<Settled>, Vec<Settled>) = (of(true), of(false));
+        let (outbox, now) = (&self.outbox, self.outbox.clock.millis());
+        let held = outbox.store.settle_deliveries(now, &outbox.holder, &sent).await?.len()
+            + outbox.store.settle_notices(now, &outbox.holder, &told).await?.len();
+        if held < self.open.len() {
+            warn!(deliveries = self.open.len() - held, "not settled here: the lease had ended, so they are uncertain");
+        }
+        let count = |fate: fn(&Fate) -> bool| self.open.iter().filter(|end| fate(&end.settled.fate)).count();
+        info!(
+            sent = count(|f| *f == Fate::Sent),
+            failed = count(|f| *f == Fate::Failed),
+            deferred = count(|f| matches!(f, Fate::Again(_))),
+            uncertain = count(|f| *f == Fate::Uncertain),
+            "attempts settled"
+        );
+        self.open.clear();
+        Ok(true)
+    }
 }
 
 /// What became of one attempt: how it is settled, and whether the lane may go on.
@@ -189,11 +248,11 @@ struct Attempt {
 impl Lane {
     /// A lane that is not connected yet.
     #[must_use]
-    pub fn new(outbox: Arc<Outbox>) -> Self {
-        Self { outbox, session: None, editions: HashMap::new() }
+    pub fn new(outbox: Arc<Outbox>, ends: mpsc::Sender<End>) -> Self {
+        Self { outbox, session: None, editions: HashMap::new(), ends }
     }
 
-    /// Claims a few, sends them, settles them. `stopping` is asked between two mails: what is claimed and not begun
+    /// Claims a few and sends them. `stopping` is asked between two mails: what is claimed and not begun
     /// then goes back untouched.
     ///
     /// # Errors
@@ -219,22 +278,19 @@ impl Lane {
         if notices.is_empty() && deliveries.is_empty() {
             return Ok(Step::Idle);
         }
-        let (mut fault, mut told, mut sent) = (None, Vec::new(), Vec::new());
-        for notice in &notices {
-            let attempt = self.unless_stopped(fault.is_some() || stopping(), notice.id, Job::Notice(notice)).await?;
+        let jobs: Vec<Job<'_>> = notices.iter().map(Job::Notice).chain(deliveries.iter().map(Job::Delivery)).collect();
+        let mut fault = None;
+        for job in &jobs {
+            let attempt = self.unless_stopped(fault.is_some() || stopping(), job).await?;
             fault = fault.or(attempt.fault);
-            told.push(attempt.settled);
+            let is_notice = matches!(job, Job::Notice(_));
+            // The settler outlives the lanes; were it gone, the lease would run out and the delivery be uncertain.
+            _ = self.ends.send(End { is_notice, settled: attempt.settled }).await;
         }
-        for delivery in &deliveries {
-            let attempt = self.unless_stopped(fault.is_some() || stopping(), delivery.id, Job::Delivery(delivery)).await?;
-            fault = fault.or(attempt.fault);
-            sent.push(attempt.settled);
-        }
-        self.settle(&told, &sent).await?;
         match fault {
             None => {
                 outbox.gate.failures.store(0, Ordering::Release);
-                Ok(Step::Settled(told.len() + sent.len()))
+                Ok(Step::Attempted(jobs.len()))
             }
             Some(fault) => self.stand_back(&fault).await,
         }
@@ -247,41 +303,22 @@ impl Lane {
         }
     }
 
-    async fn settle(&mut self, told: &[Settled], sent: &[Settled]) -> Result<(), Error> {
-        let outbox = self.outbox.clone();
-        let now = outbox.clock.millis();
-        let held = outbox.store.settle_deliveries(now, &outbox.holder, sent).await?.len()
-            + outbox.store.settle_notices(now, &outbox.holder, told).await?.len();
-        if held < told.len() + sent.len() {
-            warn!(deliveries = told.len() + sent.len() - held, "not settled here: the lease had ended, so they are uncertain");
-        }
-        let count = |fate: fn(&Fate) -> bool| told.iter().chain(sent).filter(|s| fate(&s.fate)).count();
-        info!(
-            sent = count(|f| *f == Fate::Sent),
-            failed = count(|f| *f == Fate::Failed),
-            deferred = count(|f| matches!(f, Fate::Again(_))),
-            uncertain = count(|f| *f == Fate::Uncertain),
-            "attempts settled"
-        );
-        Ok(())
-    }
-
-    async fn unless_stopped(&mut self, stopped: bool, id: i64, job: Job<'_>) -> Result<Attempt, Error> {
+    async fn unless_stopped(&mut self, stopped: bool, job: &Job<'_>) -> Result<Attempt, Error> {
         let now = self.outbox.clock.millis();
         if stopped || self.outbox.leased_until() < now + LEASE_MARGIN_MS {
-            return Ok(untouched(id, now, None));
+            return Ok(untouched(job.id(), now, None));
         }
-        self.attempt(id, job).await
+        self.attempt(job).await
     }
 
-    async fn attempt(&mut self, id: i64, job: Job<'_>) -> Result<Attempt, Error> {
-        let outbox = self.outbox.clone();
-        let outgoing = match self.compose(&job).await? {
+    async fn attempt(&mut self, job: &Job<'_>) -> Result<Attempt, Error> {
+        let (outbox, id) = (self.outbox.clone(), job.id());
+        let outgoing = match self.compose(job).await? {
             Ok(outgoing) => outgoing,
-            Err(reason) => return self.not_composed(id, &job, reason).await,
+            Err(reason) => return self.not_composed(job, reason).await,
         };
         // Right before MAIL FROM: from the commit of an opt-out nothing starts any more (S-53).
-        let stop = match &job {
+        let stop = match job {
             Job::Delivery(_) => outbox.store.stop_of_delivery(id).await?,
             Job::Notice(_) => outbox.store.stop_of_notice(id).await?,
         };
@@ -290,7 +327,7 @@ impl Lane {
             return Ok(Attempt { settled: Settled { id, fate: Fate::Stopped(stop), code: None, reply, hard: false }, fault: None });
         }
         match self.send(&outgoing).await {
-            Ok(outcome) => Ok(settled_by(&outbox, id, &job, outcome)),
+            Ok(outcome) => Ok(settled_by(&outbox, job, outcome)),
             Err(fault) => Ok(untouched(id, outbox.clock.millis(), Some(fault))),
         }
     }
@@ -344,8 +381,8 @@ impl Lane {
     }
 
     /// A template that fails for one contact is a fault of the campaign: it is paused and says why, nobody is left out.
-    async fn not_composed(&mut self, id: i64, job: &Job<'_>, reason: String) -> Result<Attempt, Error> {
-        let now = self.outbox.clock.millis();
+    async fn not_composed(&mut self, job: &Job<'_>, reason: String) -> Result<Attempt, Error> {
+        let (now, id) = (self.outbox.clock.millis(), job.id());
         match job {
             Job::Delivery(delivery) => {
                 let edition = self.outbox.store.get_edition(delivery.edition_id).await?;
@@ -384,6 +421,13 @@ enum Job<'a> {
 }
 
 impl Job<'_> {
+    fn id(&self) -> i64 {
+        match self {
+            Self::Delivery(delivery) => delivery.id,
+            Self::Notice(notice) => notice.id,
+        }
+    }
+
     fn attempts(&self) -> u32 {
         match self {
             Self::Delivery(delivery) => delivery.attempts,
@@ -405,8 +449,8 @@ fn untouched(id: i64, due_at: i64, fault: Option<RelayFault>) -> Attempt {
 }
 
 /// What an outcome does to its delivery (S-72, S-75, S-80).
-fn settled_by(outbox: &Outbox, id: i64, job: &Job<'_>, outcome: Outcome) -> Attempt {
-    let now = outbox.clock.millis();
+fn settled_by(outbox: &Outbox, job: &Job<'_>, outcome: Outcome) -> Attempt {
+    let (now, id) = (outbox.clock.millis(), job.id());
     let settled = |fate, reply: &Reply, hard| Settled { id, fate, code: Some(reply.code), reply: reply.to_string(), hard };
     match outcome {
         Outcome::Accepted(reply) => Attempt { settled: settled(Fate::Sent, &reply, false), fault: None },

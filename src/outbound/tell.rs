@@ -76,7 +76,7 @@ fn word_to_organiser(sender: &Sender, keys: &Keys, layout: &Layout, about: &Unto
         return None;
     }
     let language = about.campaign_language.as_deref().filter(|l| layout.speaks("notice", l)).unwrap_or("en");
-    let writer = about.contact_address.clone().or(about.from_address.clone()).unwrap_or_else(|| "?".to_owned());
+    let writer = writer_of(about);
     let reply_to = about.from_address.as_deref().filter(|a| crate::model::address::Address::parse(a).is_ok());
     let data = json!({
         "writer": writer, "campaign": about.campaign, "id": about.id, "asks": asks, "can_reply": reply_to.is_some(),
@@ -101,6 +101,14 @@ fn word_to_organiser(sender: &Sender, keys: &Keys, layout: &Layout, about: &Unto
         key_id: keys.current(),
         reply_to: reply_to.map_or_else(|| sender.from.address.to_string(), str::to_owned),
     })
+}
+
+/// Name and address of who wrote, as the organiser knows them.
+fn writer_of(about: &Untold) -> String {
+    let address = about.contact_address.as_deref().or(about.from_address.as_deref()).unwrap_or("?");
+    let name = format!("{} {}", about.first_name.as_deref().unwrap_or(""), about.last_name.as_deref().unwrap_or(""));
+    let name = name.trim();
+    if name.is_empty() { address.to_owned() } else { format!("{name} <{address}>") }
 }
 
 fn language_of<'a>(layout: &Layout, about: &'a Untold) -> &'a str {

@@ -271,7 +271,7 @@ impl Store {
             .campaign(read.campaign_id)
             .delivery(read.delivery_id);
         let detail = serde_json::json!({
-            "kind": read.kind, "intent": read.intent, "confidence": read.confidence, "matched_by": read.matched_by,
+            "message_id": read.message_id, "kind": read.kind, "intent": read.intent, "confidence": read.confidence, "matched_by": read.matched_by,
             "why": read.why, "evidence": serde_json::from_str::<serde_json::Value>(&read.evidence).unwrap_or_default(),
         });
         event::write(&mut tx, now, &[event.detail(detail)]).await?;

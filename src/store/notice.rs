@@ -46,6 +46,8 @@ pub struct Untold {
     pub contact_address: Option<String>,
     /// The contact's first name.
     pub first_name: Option<String>,
+    /// The contact's family name.
+    pub last_name: Option<String>,
     /// The contact's language.
     pub contact_language: Option<String>,
     /// The campaign's row.
@@ -130,7 +132,7 @@ impl Store {
     pub async fn list_untold(&self, limit: i64) -> Result<Vec<Untold>, Error> {
         let sql = "SELECT i.id, i.state, i.kind, i.intent, i.guests, i.own_words, i.subject, i.from_address, i.envelope_from, i.message_id,
                        i.reference_ids, i.secondary, i.no_reply_why, i.why, i.delivery_id, i.contact_id, c.address AS contact_address,
-                       c.first_name, c.language AS contact_language, i.campaign_id, ca.name AS campaign, ca.source AS campaign_source,
+                       c.first_name, c.last_name, c.language AS contact_language, i.campaign_id, ca.name AS campaign, ca.source AS campaign_source,
                        ca.language AS campaign_language
                    FROM inbound i LEFT JOIN contact c ON c.id = i.contact_id LEFT JOIN campaign ca ON ca.id = i.campaign_id
                    WHERE i.told_at IS NULL AND i.state IN ('applied', 'review', 'settled') ORDER BY i.id LIMIT $1";

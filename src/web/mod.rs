@@ -23,7 +23,8 @@ pub async fn serve(listener: TcpListener, store: Store, mut shutdown: watch::Rec
 /// 200 where the database answers, 503 where it does not. A paused relay is shown and is no reason to restart.
 async fn health(State(store): State<Store>) -> Response {
     let Ok(relays) = store.paused_relays().await else {
-        return (StatusCode::SERVICE_UNAVAILABLE, Json(serde_json::json!({ "status": "failing", "database": "does not answer" }))).into_response();
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(serde_json::json!({ "status": "failing", "database": "does not answer" })))
+            .into_response();
     };
     let (out, stored, untold) = store.count_open().await.unwrap_or_default();
     let status = if relays.is_empty() { "ok" } else { "paused" };
