@@ -4,6 +4,7 @@ pub mod flowed;
 pub mod html;
 pub mod listener;
 pub mod maildir;
+pub mod people;
 pub mod phrase;
 pub mod report;
 pub mod smtp;
