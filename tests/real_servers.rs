@@ -1,8 +1,8 @@
 //! The servers that the other tests stand on do what those tests take for granted.
 
 use std::fs;
-use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 
 use sqlx::Connection;
@@ -129,6 +129,17 @@ fn the_sink_misbehaves_as_told_and_then_no_more() {
 }
 
 #[test]
+fn a_held_port_refuses_connections_is_given_to_nobody_and_can_be_listened_on() {
+    let held = nowhere();
+    let refused = TcpStream::connect(held).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    let others: Vec<TcpListener> = (0..500).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    assert!(others.iter().all(|other| other.local_addr().unwrap() != held));
+    drop(TcpListener::bind(held).unwrap());
+    drop(TcpListener::bind(held).unwrap());
+}
+
+#[test]
 fn a_server_that_cannot_start_says_what_it_logged() {
     let dir = process::directory("nothing", None);
     let folder = dir.path().to_owned();
@@ -181,7 +192,7 @@ fn a_reply_goes_from_a_guests_mailbox_to_svar_as_a_mail_program_sends_it() {
 }
 
 /// Listens as svar is agreed to: log lines on standard error, SIGTERM ends it in good order.
-const STAND_IN: &str = r#"#!/bin/sh
+const STAND_IN: &str = r#"
 [ "$3" = serve ] || { cat; echo "$0 was run with $*" >&2; exit 3; }
 trap 'exit 0' TERM
 echo 'not JSON' >&2
@@ -193,9 +204,8 @@ while :; do sleep 0.05; done
 #[test]
 fn a_daemon_tells_where_it_listens_stops_on_request_and_can_be_killed() {
     let home = Home::new(Settings::default());
-    let program = home.write("stand-in", STAND_IN);
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let home = home.with_program(program);
+    let script = home.write("stand-in", STAND_IN);
+    let home = home.with_program(vec!["sh".into(), script.into()]);
 
     let ended = home.run_with_input(["read", "-"], b"bytes");
     assert_eq!((ended.status.code(), ended.stdout.as_slice()), (Some(3), b"bytes".as_slice()));

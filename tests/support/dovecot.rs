@@ -21,7 +21,7 @@ impl Dovecot {
     /// Starts one with a mailbox for each address; any other is refused with 550 by LMTP. Ask `servers::need` before.
     #[track_caller]
     pub(crate) fn start(addresses: &[&str]) -> Self {
-        port::retry_when_taken(|| Self::try_start(addresses))
+        Self::try_start(addresses).unwrap_or_else(|why| panic!("{why}"))
     }
 
     fn try_start(addresses: &[&str]) -> Result<Self, String> {

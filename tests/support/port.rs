@@ -1,31 +1,20 @@
 //! Ports for servers that cannot be handed a listener.
+//!
+//! A port is held by a socket that is bound and does not listen: the system then gives it to nobody who asks for any free port, in this
+//! process or another, while a server that asks for this very port and sets SO_REUSEADDR, as all do, gets it. Linux, socket(7).
 
-use std::collections::HashSet;
-use std::net::TcpListener;
-use std::sync::{LazyLock, Mutex};
+use std::sync::Mutex;
 
-static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
+use tokio::net::TcpSocket;
 
-/// A port of 127.0.0.1 that the system says is free, and that this process has not given out before.
+static HELD: Mutex<Vec<TcpSocket>> = Mutex::new(Vec::new());
+
+/// A port of 127.0.0.1 that the system says is free; until this process ends it is nobody else's. A connection to it is refused.
 pub(crate) fn free() -> u16 {
-    loop {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        if GIVEN.lock().unwrap().insert(port) {
-            return port;
-        }
-    }
-}
-
-/// Starts a server; where somebody took a port between the choice and the start, it is tried again with others.
-#[track_caller]
-pub(crate) fn retry_when_taken<T>(mut start: impl FnMut() -> Result<T, String>) -> T {
-    let mut left = 3;
-    loop {
-        left -= 1;
-        match start() {
-            Ok(started) => return started,
-            Err(why) if left > 0 && why.contains("ddress already in use") => {}
-            Err(why) => panic!("{why}"),
-        }
-    }
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    HELD.lock().unwrap().push(socket);
+    port
 }

@@ -32,7 +32,7 @@ impl Postfix {
     /// Starts one. Ask `servers::need` before.
     #[track_caller]
     pub(crate) fn start(routes: &Routes<'_>) -> Self {
-        port::retry_when_taken(|| Self::try_start(routes))
+        Self::try_start(routes).unwrap_or_else(|why| panic!("{why}"))
     }
 
     fn try_start(routes: &Routes<'_>) -> Result<Self, String> {

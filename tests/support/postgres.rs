@@ -37,7 +37,7 @@ impl Postgres {
     /// Makes a cluster and starts it.
     #[track_caller]
     pub(crate) fn start(durability: Durability) -> Self {
-        port::retry_when_taken(|| Self::try_start(durability))
+        Self::try_start(durability).unwrap_or_else(|why| panic!("{why}"))
     }
 
     fn try_start(durability: Durability) -> Result<Self, String> {

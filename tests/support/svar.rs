@@ -1,7 +1,7 @@
 //! The real binary in a home of its own: commands that are run to their end, and the daemon, which can be killed.
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -106,7 +106,7 @@ format = "json"
 pub(crate) struct Home {
     dir: TempDir,
     settings: Settings,
-    program: PathBuf,
+    program: Vec<OsString>,
 }
 
 impl Home {
@@ -114,11 +114,11 @@ impl Home {
     pub(crate) fn new(settings: Settings) -> Self {
         let dir = process::directory("home", None);
         fs::write(dir.path().join("svar.toml"), settings.toml()).unwrap();
-        Self { dir, settings, program: env!("CARGO_BIN_EXE_svar").into() }
+        Self { dir, settings, program: vec![env!("CARGO_BIN_EXE_svar").into()] }
     }
 
     /// Runs this instead of svar: for the tests of these helpers.
-    pub(crate) fn with_program(mut self, program: PathBuf) -> Self {
+    pub(crate) fn with_program(mut self, program: Vec<OsString>) -> Self {
         self.program = program;
         self
     }
@@ -210,7 +210,8 @@ impl Home {
 
     /// The binary in this home, without the caller's own SVAR_ variables.
     fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(&self.program[0]);
+        command.args(&self.program[1..]);
         for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SVAR_")) {
             command.env_remove(name);
         }
