@@ -43,7 +43,7 @@ pub fn understand(raw: &[u8], envelope: &Envelope, sent: Option<&str>) -> Unders
 fn reading_of(parsed: &parse::Parsed, kind: Kind, own_words: &str, sent: Option<&str>) -> Reading {
     match kind {
         Kind::Reply | Kind::Command => from_a_person(parsed, own_words, sent),
-        Kind::CalendarReply => Reading { apply: false, ..from_a_person(parsed, "", sent) },
+        Kind::CalendarReply => from_a_calendar(parsed, own_words, sent),
         Kind::Unsolicited | Kind::Junk => Reading { apply: false, ..from_a_person(parsed, own_words, sent) },
         Kind::AutoReply | Kind::Bounce | Kind::Complaint | Kind::Receipt => from_a_machine(kind, own_words),
     }
@@ -53,6 +53,31 @@ fn reading_of(parsed: &parse::Parsed, kind: Kind, own_words: &str, sent: Option<
 fn from_a_person(parsed: &parse::Parsed, own_words: &str, sent: Option<&str>) -> Reading {
     let around = format!("{}\n{}\n{}", sent.unwrap_or_default(), parsed.text, intent::without_prefixes(&parsed.subject));
     intent::read(own_words, &parsed.subject, intent::language_of(&around))
+}
+
+/// PARTSTAT of the one attendee (RFC 5545 §3.2.12); what the person wrote besides must not say otherwise. Whose answer it
+/// is, and whether the UID is ours, the caller asks (S-157).
+fn from_a_calendar(parsed: &parse::Parsed, own_words: &str, sent: Option<&str>) -> Reading {
+    let written = from_a_person(parsed, own_words, sent);
+    let states = partstats(parsed.calendar.as_deref().unwrap_or_default());
+    let intent = match states.as_slice() {
+        [one] if one == "ACCEPTED" => Intent::Yes,
+        [one] if one == "DECLINED" => Intent::No,
+        [one] if one == "TENTATIVE" => Intent::Maybe,
+        _ => return Reading { apply: false, ..written },
+    };
+    let agrees = written.intent == intent || !written.apply;
+    let evidence = vec![Evidence { rule: "PARTSTAT".to_owned(), words: states.join(", ") }];
+    Reading { intent, apply: agrees, confidence: if agrees { 0.99 } else { 0.5 }, evidence, ..written }
+}
+
+/// The states of all attendees, in capitals, folded lines joined (RFC 5545 §3.1).
+fn partstats(calendar: &str) -> Vec<String> {
+    let unfolded = calendar.replace("\n ", "").replace("\n\t", "").to_ascii_uppercase();
+    let attendees = unfolded.lines().filter(|l| l.starts_with("ATTENDEE"));
+    let states =
+        attendees.filter_map(|l| l.split_once("PARTSTAT=")).filter_map(|(_, rest)| rest.split([';', ':', '"']).next().map(str::to_owned));
+    states.take(2).collect()
 }
 
 /// A machine's mail is filed without a person, unless it says that the address is no longer in use.

@@ -88,7 +88,7 @@ impl<'a> View<'a> {
     /// Puts a rule where it speaks.
     fn sort(&mut self, f: &'a Found, used: &mut Vec<usize>) {
         let sentence = self.text.tokens[f.from].sentence;
-        let asked = self.text.asks[sentence] && !self.opens_with_particle(sentence);
+        let asked = self.asked_in(sentence) && !self.opens_with_particle(sentence);
         match f.class {
             Class::Yes | Class::Come | Class::Wish => match self.negation_near(f) {
                 Some(at) => {
@@ -101,7 +101,10 @@ impl<'a> View<'a> {
                 None if f.class == Class::Wish => self.wish.push(f),
                 None => self.add_yes(f),
             },
-            Class::No if !asked => self.no.push(f),
+            Class::No if !asked => {
+                self.conditional |= self.follows_condition(f);
+                self.no.push(f);
+            }
             Class::Maybe => self.maybe.push(f),
             Class::Agree if self.opens_sentence(f) && !asked => self.agree.push(f),
             Class::Refuse if self.opens_sentence(f) && !asked => self.refuse.push(f),
@@ -109,13 +112,20 @@ impl<'a> View<'a> {
         }
     }
 
-    /// A bare verb of coming is a yes only where it opens its sentence or follows an "I": both are rules of class yes,
-    /// so what is left counts as a wish.
+    /// A bare verb of coming is a yes only where it opens its sentence or follows an "I" (both are rules of class yes)
+    /// or says who else comes; what is left counts as a wish.
     fn add_yes(&mut self, f: &'a Found) {
         if self.hangs_on_condition(f) {
             self.conditional = true;
         }
-        if f.class == Class::Come { self.wish.push(f) } else { self.yes.push(f) }
+        if f.class == Class::Come && !self.with_guests(f) { self.wish.push(f) } else { self.yes.push(f) }
+    }
+
+    /// "My wife and I are coming": somebody is named who comes too.
+    fn with_guests(&self, f: &Found) -> bool {
+        let sentence = self.text.tokens[f.from].sentence;
+        let named = |c| matches!(c, Class::GuestsTotal | Class::GuestsPlus | Class::GuestsOne);
+        !self.has(Class::Condition) && self.found.iter().any(|g| named(g.class) && self.text.tokens[g.from].sentence == sentence)
     }
 
     fn all(&self, class: Class) -> impl Iterator<Item = &'a Found> {
@@ -129,7 +139,7 @@ impl<'a> View<'a> {
     /// A negation in the same clause and no more than [`NEAR`] words away, with no "but" between.
     fn negation_near(&self, f: &Found) -> Option<usize> {
         let tokens = &self.text.tokens;
-        let near = self.all(Class::Negator).find(|n| {
+        let near = self.found.iter().filter(|n| n.class == Class::Negator || self.denies_verb(n)).find(|n| {
             let apart = if n.from >= f.to { n.from - f.to } else { f.from.saturating_sub(n.to) };
             let (first, last) = (n.from.min(f.from), n.from.max(f.from));
             let same = tokens[first].clause == tokens[last].clause && tokens[first].sentence == tokens[last].sentence;
@@ -138,11 +148,28 @@ impl<'a> View<'a> {
         Some(near.from)
     }
 
+    /// A "no" that is the verb's negation, not an answer: "No quiero participar".
+    fn denies_verb(&self, f: &Found) -> bool {
+        let tokens = &self.text.tokens;
+        f.class == Class::Refuse && f.to - f.from == 1 && tokens.get(f.to).is_some_and(|next| next.clause == tokens[f.from].clause)
+    }
+
     /// "if" in the same sentence: at its start, or after the words it conditions.
     fn hangs_on_condition(&self, f: &Found) -> bool {
         let tokens = &self.text.tokens;
         let sentence = tokens[f.from].sentence;
         self.all(Class::Condition).any(|c| tokens[c.from].sentence == sentence && (c.from >= f.to || self.opens_sentence(c)))
+    }
+
+    /// "If it is a no, …".
+    fn follows_condition(&self, f: &Found) -> bool {
+        let sentence = self.text.tokens[f.from].sentence;
+        self.all(Class::Condition).any(|c| c.from < f.from && self.text.tokens[c.from].sentence == sentence && self.opens_sentence(c))
+    }
+
+    /// The sentence asks, by its mark or its words.
+    fn asked_in(&self, sentence: usize) -> bool {
+        self.text.asks[sentence] || self.all(Class::Question).any(|q| self.text.tokens[q.from].sentence == sentence)
     }
 
     fn opens_sentence(&self, f: &Found) -> bool {
@@ -187,7 +214,8 @@ impl<'a> View<'a> {
         if self.yes.first().is_some_and(|y| y.from < because[0].from) {
             return Some(Verdict { intent: Intent::Yes, apply: false, confidence: 0.5, because: self.yes.clone() });
         }
-        let clear = self.yes.is_empty() && !self.has(Class::Partial) && !self.has(Class::Complaint);
+        let supposed = self.is_question() && self.has(Class::Condition);
+        let clear = self.yes.is_empty() && !supposed && !self.has(Class::Partial) && !self.has(Class::Complaint);
         let apply = clear && !self.negated(&because) && self.maybe.is_empty();
         Some(Verdict { intent: Intent::Unsubscribe, apply, confidence: 0.96, because })
     }
@@ -207,9 +235,8 @@ impl<'a> View<'a> {
             });
         }
         let doubts = !self.maybe.is_empty() || (self.conditional && self.no.is_empty());
-        let last_no = self.no.last().map(|f| f.from);
-        let last_maybe = self.maybe.last().map(|f| f.from);
-        if doubts && last_no.is_none_or(|no| last_maybe.is_some_and(|m| m > no)) {
+        let (last_no, last_maybe) = (self.no.last().map(|f| f.from), self.maybe.last().map(|f| f.from));
+        if doubts && (self.no.is_empty() || (last_maybe > last_no && self.refuse.is_empty())) {
             return Some(self.doubt());
         }
         match (self.yes.is_empty(), self.no.is_empty()) {
@@ -226,15 +253,23 @@ impl<'a> View<'a> {
             because.clone_from(&self.yes);
         }
         let apply = !self.maybe.is_empty() && self.no.is_empty() && !self.is_question() && !self.has(Class::Leaving);
-        let clear = self.words <= SHORT || !self.yes.is_empty() || !self.wish.is_empty();
-        Verdict { intent: Intent::Maybe, apply: apply && clear && self.yes.len() < 2, confidence: 0.85, because }
+        let inclined = self.yes.len() == 1 || !self.wish.is_empty() || !self.agree.is_empty();
+        let clear = self.words <= 2 * WHOLE || ((inclined || self.maybe.len() > 1) && self.words <= 2 * SHORT);
+        Verdict { intent: Intent::Maybe, apply: apply && clear, confidence: 0.85, because }
     }
 
     /// One side only speaks in whole phrases. A bare particle of the other side, if it does not stand alone, is a way
     /// of speaking ("Nej, det är inga problem, jag kommer").
     fn settle(&self, intent: Intent, because: &[&'a Found], against: &[&'a Found]) -> Verdict<'a> {
         let opposed = against.iter().any(|f| self.stands_alone(f) || against.len() > 1);
-        let muddled = intent == Intent::Yes && (self.stray_after_contrast() || self.has(Class::Down));
+        let muddled = match intent {
+            Intent::Yes => self.stray_after_contrast() || self.has(Class::Down) || self.has(Class::Delegate),
+            _ => {
+                let bare = because.iter().all(|f| f.class != Class::No);
+                let by_particle = bare && !self.has(Class::Negator);
+                self.conditional || by_particle || !self.maybe.is_empty() || self.has(Class::Thumb)
+            }
+        };
         let apply = !opposed && !muddled && !self.has(Class::Leaving) && !self.has(Class::Erasing);
         Verdict { intent, apply, confidence: 0.95, because: because.to_vec() }
     }
@@ -263,7 +298,9 @@ impl<'a> View<'a> {
         let (intent, because, against) = first;
         let denied = self.stray_negation && !self.stands_alone(because);
         let guests_only = against.iter().all(|f| self.about_guests(f));
-        let clear = self.words <= SHORT && !self.is_question() && !denied && !self.has(Class::Contrast) && !self.conditional;
+        let alone = self.stands_alone(because) && !self.stray_negation && against.is_empty();
+        let hangs = self.conditional || self.has(Class::Condition);
+        let clear = self.words <= SHORT && !self.is_question() && !denied && !hangs && (alone || !self.has(Class::Contrast));
         let apply = clear && guests_only && (intent == Intent::Yes || self.wish.is_empty()) && !self.has(Class::Keep);
         Some(Verdict { intent, apply, confidence: if self.words <= WHOLE { 0.97 } else { 0.9 }, because: vec![because] })
     }
@@ -275,9 +312,15 @@ impl<'a> View<'a> {
 
     fn wishes(&self) -> Option<Verdict<'a>> {
         let only = |intent, because: &'a Found, apply| Some(Verdict { intent, apply, confidence: 0.55, because: vec![because] });
+        if self.is_question() || (self.has(Class::Delegate) && !self.wish.is_empty()) {
+            return None;
+        }
         if let Some(wish) = self.wish.first() {
             let intent = if self.has(Class::Contrast) || self.stray_negation { Intent::No } else { Intent::Yes };
             return only(intent, wish, false);
+        }
+        if let Some(total) = self.all(Class::GuestsTotal).next().filter(|_| self.refuse.is_empty()) {
+            return only(Intent::Yes, total, !self.stray_negation && !self.has(Class::Condition) && self.words <= SHORT);
         }
         if self.words > 2 {
             return None;

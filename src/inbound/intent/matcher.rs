@@ -4,7 +4,7 @@
 //! begins so, `..` up to four words of the same sentence, `#` a number. Everything is compared folded. What a class of
 //! rules does is told in [`Class`]; a rule's name is `<language>.<class>.<rule>`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use super::tokens::{Text, Token};
@@ -103,6 +103,11 @@ impl Class {
         })
     }
 
+    /// Whether a negation within the pattern leaves its meaning as it is.
+    fn may_span_negation(self) -> bool {
+        matches!(self, Self::No | Self::Mask | Self::Keep)
+    }
+
     fn layer(self) -> u8 {
         match self {
             Self::GuestsTotal | Self::GuestsPlus | Self::GuestsOne | Self::GuestsNone => 2,
@@ -134,7 +139,8 @@ pub(super) fn find(text: &Text, language: &'static Language) -> Vec<Found> {
         for index in exact.chain(&language.by_prefix) {
             let pattern = &language.patterns[*index];
             let mut number = None;
-            if let Some(to) = match_at(&text.tokens, at, &pattern.pieces, language.words, &mut number) {
+            let guard = Guard { language, denies: pattern.class.may_span_negation() };
+            if let Some(to) = match_at(&text.tokens, at, &pattern.pieces, &guard, &mut number) {
                 all.push(Found { class: pattern.class, rule: &pattern.rule, from: at, to, number, weight: pattern.weight });
             }
         }
@@ -158,37 +164,51 @@ fn pick(mut all: Vec<Found>, words: usize) -> Vec<Found> {
     all
 }
 
-fn match_at(tokens: &[Token], at: usize, pieces: &[Piece], words: &Words, number: &mut Option<u32>) -> Option<usize> {
+/// What `..` may not skip: "vill .. vara med" is not found in "vill inte vara med".
+struct Guard<'a> {
+    language: &'a Language,
+    denies: bool,
+}
+
+impl Guard<'_> {
+    fn may_skip(&self, token: &Token) -> bool {
+        self.denies || !self.language.negators.contains(&token.folded)
+    }
+}
+
+fn match_at(tokens: &[Token], at: usize, pieces: &[Piece], guard: &Guard<'_>, number: &mut Option<u32>) -> Option<usize> {
     let Some((piece, rest)) = pieces.split_first() else { return Some(at) };
     let same = |t: &Token| at == 0 || t.sentence == tokens[at - 1].sentence;
     match piece {
-        Piece::Gap => (0..=GAP).take_while(|n| *n == 0 || tokens.get(at + n - 1).is_some_and(same)).find_map(|n| {
-            let next = tokens.get(at + n).filter(|t| same(t))?;
-            let fits = matches!(rest.first(), Some(Piece::Word(all)) if all.iter().any(|w| w.fits(&next.folded)))
-                || matches!(rest.first(), Some(Piece::Number));
-            if fits { match_at(tokens, at + n, rest, words, number) } else { None }
-        }),
+        Piece::Gap => {
+            (0..=GAP).take_while(|n| *n == 0 || tokens.get(at + n - 1).is_some_and(|t| same(t) && guard.may_skip(t))).find_map(|n| {
+                let next = tokens.get(at + n).filter(|t| same(t))?;
+                let fits = matches!(rest.first(), Some(Piece::Word(all)) if all.iter().any(|w| w.fits(&next.folded)))
+                    || matches!(rest.first(), Some(Piece::Number));
+                if fits { match_at(tokens, at + n, rest, guard, number) } else { None }
+            })
+        }
         Piece::Number => {
             let token = tokens.get(at).filter(|t| same(t))?;
-            *number = Some(number_of(&token.folded, words)?);
-            next_in_sentence(tokens, at, rest, words, number)
+            *number = Some(number_of(&token.folded, guard.language.words)?);
+            next_in_sentence(tokens, at, rest, guard, number)
         }
         Piece::Word(all) => {
             let token = tokens.get(at)?;
             if !all.iter().any(|w| w.fits(&token.folded)) {
                 return None;
             }
-            next_in_sentence(tokens, at, rest, words, number)
+            next_in_sentence(tokens, at, rest, guard, number)
         }
     }
 }
 
 /// Goes on after the token at `at`, unless its sentence ends there and the pattern does not.
-fn next_in_sentence(tokens: &[Token], at: usize, rest: &[Piece], words: &Words, number: &mut Option<u32>) -> Option<usize> {
+fn next_in_sentence(tokens: &[Token], at: usize, rest: &[Piece], guard: &Guard<'_>, number: &mut Option<u32>) -> Option<usize> {
     if !rest.is_empty() && tokens.get(at + 1).is_none_or(|t| t.sentence != tokens[at].sentence) {
         return None;
     }
-    match_at(tokens, at + 1, rest, words, number)
+    match_at(tokens, at + 1, rest, guard, number)
 }
 
 fn number_of(folded: &str, words: &Words) -> Option<u32> {
@@ -202,6 +222,7 @@ pub(super) struct Language {
     patterns: Vec<Pattern>,
     by_first: HashMap<String, Vec<usize>>,
     by_prefix: Vec<usize>,
+    negators: HashSet<String>,
 }
 
 struct Pattern {
@@ -236,7 +257,8 @@ pub(super) static LANGUAGES: LazyLock<Vec<Language>> = LazyLock::new(|| {
 
 impl Language {
     fn of(words: &'static Words, any: Option<&'static Words>) -> Self {
-        let mut language = Self { words, patterns: Vec::new(), by_first: HashMap::new(), by_prefix: Vec::new() };
+        let negators = words.rules.get("negator").into_iter().flat_map(|r| r.values().flatten()).map(|w| fold(w)).collect();
+        let mut language = Self { words, patterns: Vec::new(), by_first: HashMap::new(), by_prefix: Vec::new(), negators };
         for source in std::iter::once(words).chain(any) {
             for (class, rules) in &source.rules {
                 for (rule, patterns) in rules {

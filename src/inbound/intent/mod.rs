@@ -15,7 +15,11 @@ pub use language::of_text as language_of;
 
 use crate::inbound::words::{ALL, fold};
 use crate::model::inbound::{Evidence, Intent, Reading};
+use matcher::Class;
 use tokens::Text;
+
+/// Words that are the same in many languages when they stand almost alone.
+const FEW: usize = 3;
 
 /// Reads an answer. `hint` is the language it is likely to be in (ISO 639-1): that of the mail it answers.
 #[must_use]
@@ -27,18 +31,21 @@ pub fn read(own_words: &str, subject: &str, hint: Option<&str>) -> Reading {
     read_text(own_words, &text, hint)
 }
 
+/// Tries the likeliest language first. Another one's rules are asked only where the first has nothing at all to say.
 fn read_text(own_words: &str, text: &Text, hint: Option<&str>) -> Reading {
     let ranked = language::rank(text, hint);
+    let most = ranked.first().map_or(0, |(_, n)| *n);
     let mut first: Option<Reading> = None;
-    let told = ranked.iter().any(|(_, n)| *n > 0);
     for (language, common) in &ranked {
-        let hinted = hint == Some(language.words.language.as_str());
-        if told && *common == 0 && !hinted && first.is_some() && text.tokens.len() > 3 {
+        let likely = *common > 0 && 2 * common >= most;
+        if first.is_some() && !likely && text.tokens.len() > FEW {
             continue;
         }
         let found = matcher::find(text, language);
-        let reading = decide::decide(own_words, text, &found, language.words);
-        if reading.intent != Intent::Other {
+        let mut reading = decide::decide(own_words, text, &found, language.words);
+        reading.apply &= first.is_none() || likely || text.tokens.len() <= FEW;
+        let understood = found.iter().any(|f| matches!(f.class, Class::Mask | Class::Keep));
+        if reading.intent != Intent::Other || (understood && first.is_none()) {
             return reading;
         }
         first.get_or_insert(reading);

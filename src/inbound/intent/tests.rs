@@ -156,3 +156,28 @@ fn thanks_and_noise_say_nothing() {
     let long = "ja ".repeat(100_000);
     assert!(!read(&long, "", Some("sv")).apply);
 }
+
+/// S-147: answers as people write them, each with what it means. None is applied as something harmful, and few are missed.
+#[test]
+fn answers_as_people_write_them_are_understood() {
+    let table = include_str!("../../../tests/fixtures/replies/answers.tsv");
+    let rows = table.lines().filter(|l| !l.starts_with('#')).map(|l| l.splitn(3, '\t').collect::<Vec<_>>());
+    let (mut n, mut right, mut applied, mut wrong) = (0, 0, 0, Vec::new());
+    for row in rows {
+        let [language, wanted, text] = row[..] else { panic!("{row:?} has no three columns") };
+        let r = read(text, "", Some(language));
+        n += 1;
+        right += usize::from(r.intent.as_str() == wanted);
+        applied += usize::from(r.apply);
+        if r.intent.as_str() != wanted || !r.apply && !matches!(r.intent, Question | Other) {
+            let rules: Vec<&str> = r.evidence.iter().map(|e| e.rule.as_str()).collect();
+            println!("{language} {wanted} -> {} {}: {text} {rules:?}", r.intent, if r.apply { "applied" } else { "" });
+        }
+        if r.apply && r.intent.as_str() != wanted {
+            wrong.push(format!("{text}: {wanted} applied as {}", r.intent));
+        }
+    }
+    println!("{right}/{n} right, {applied} applied");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(right * 100 >= n * 95, "only {right} of {n}");
+}

@@ -45,7 +45,13 @@ fn is_delimiter(line: &Line<'_>) -> bool {
 }
 
 fn is_disclaimer(line: &Line<'_>) -> bool {
-    ALL.iter().flat_map(|w| &w.quote.disclaimers).any(|d| line.folded.trim_start_matches(['*', '_', ' ']).starts_with(d.as_str()))
+    ALL.iter().flat_map(|w| &w.quote.disclaimers).any(|d| start_of_note(&line.folded).starts_with(d.as_str()))
+}
+
+/// A note's text without the marks that draw the eye to it.
+fn start_of_note(folded: &str) -> &str {
+    let bare = folded.trim_start_matches(|c: char| !c.is_alphanumeric());
+    bare.strip_prefix("obs! ").unwrap_or(bare)
 }
 
 fn is_mobile(folded: &str) -> bool {
@@ -64,33 +70,58 @@ fn closing_at(lines: &[&Line<'_>]) -> Option<usize> {
     lines[at + 1..].iter().take_while(|l| !is_postscript(&l.folded)).all(|l| l.folded.len() <= 90 && !l.folded.ends_with('?')).then_some(at)
 }
 
-/// A closing phrase and at most a name after it.
+/// A closing phrase and at most a name after it; or a short line with such a phrase in it ("Soliga hälsningar från Eva").
 fn is_closing(folded: &str) -> bool {
     let bare = folded.trim_start_matches(['/', '-', '*', '_', ' ', '~']);
-    let ends = |rest: &str| {
-        let first = rest.chars().next();
-        let apart = !first.is_some_and(char::is_alphanumeric);
-        apart && rest.split_whitespace().count() <= 4 && !rest.trim_end_matches(['!', '.', ' ']).contains(['?', '.', '!', ':'])
-    };
-    ALL.iter().flat_map(|w| &w.quote.closings).any(|c| bare.strip_prefix(c.as_str()).is_some_and(ends))
+    let words = bare.split_whitespace().count();
+    if words > 8 || bare.contains(['?', ':']) {
+        return false;
+    }
+    ALL.iter().flat_map(|w| &w.quote.closings).any(|c| match bare.split_once(c.as_str()) {
+        Some(("", rest)) => is_apart(rest) && rest.split_whitespace().count() <= 5 && !goes_on(rest),
+        Some((before, rest)) => words <= 5 && c.len() >= 6 && before.ends_with(' ') && !before.contains(['.', '!', ',']) && is_apart(rest),
+        None => false,
+    })
+}
+
+fn is_apart(rest: &str) -> bool {
+    !rest.chars().next().is_some_and(char::is_alphanumeric)
+}
+
+/// A new sentence begins in the line.
+fn goes_on(rest: &str) -> bool {
+    rest.trim_start_matches(['.', '!', ',', ' ']).trim_end_matches(['!', '.', ' ', ')']).contains(['.', '!'])
 }
 
 /// A line that is the writer's name and nothing else, with no more than a signature after it.
 fn name_at(lines: &[&Line<'_>], name: &str) -> Option<usize> {
-    let names: Vec<String> = fold(name.split('@').next().unwrap_or_default())
-        .split(|c: char| !c.is_alphabetic())
-        .filter(|n| n.len() > 1)
-        .map(str::to_owned)
-        .collect();
+    let local = fold(name.split('@').next().unwrap_or_default());
+    let names: Vec<String> = local.split(|c: char| !c.is_alphabetic()).filter(|n| n.len() > 1).map(str::to_owned).collect();
     let floor = lines.len().saturating_sub(MOST_AFTER).max(1);
-    let at = (floor..lines.len()).find(|at| is_name(&lines[*at].folded, &names))?;
-    let apart = lines[at - 1].is_blank() || lines[at].folded.starts_with(['/', '-', '~']) || at + 1 == lines.len();
-    (apart && lines[at + 1..].iter().take_while(|l| !is_postscript(&l.folded)).all(|l| l.folded.len() <= 90)).then_some(at)
+    (floor..lines.len()).find(|at| {
+        let apart = lines[at - 1].is_blank() || lines[*at].folded.starts_with(['/', '-', '~']);
+        let last = at + 1 == lines.len();
+        let after = || lines[at + 1..].iter().take_while(|l| !is_postscript(&l.folded)).all(|l| l.folded.len() <= 90);
+        (is_name(lines[*at], &names) && (apart || last) && after()) || (apart && last && is_short_name(lines[*at], &names))
+    })
 }
 
-fn is_name(folded: &str, names: &[String]) -> bool {
-    let bare = folded.trim_matches(|c: char| !c.is_alphanumeric());
-    let words: Vec<&str> = bare.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).collect();
+/// Every word is part of the name, or its first letter.
+fn is_name(line: &Line<'_>, names: &[String]) -> bool {
+    let words: Vec<&str> = name_words(&line.folded);
     let known = |w: &&str| names.iter().any(|n| n == w || (w.len() == 1 && n.starts_with(w)));
-    (1..=4).contains(&words.len()) && words.iter().all(known) && words.iter().any(|w| w.len() > 1 || folded.starts_with('/'))
+    (1..=4).contains(&words.len()) && words.iter().all(known) && words.iter().any(|w| w.len() > 1 || line.folded.starts_with('/'))
+}
+
+fn name_words(folded: &str) -> Vec<&str> {
+    folded.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).collect()
+}
+
+/// Initials, or a pet name: words in capitals of which one is like the name.
+fn is_short_name(line: &Line<'_>, names: &[String]) -> bool {
+    let words = name_words(&line.folded);
+    let capital = line.text.split_whitespace().all(|w| w.chars().find(|c| c.is_alphabetic()).is_none_or(char::is_uppercase));
+    let initials = words.iter().all(|w| w.len() <= 3 && w.chars().all(|c| names.iter().any(|n| n.starts_with(c)) || c == 'x'));
+    let alike = words.iter().any(|w| w.len() > 2 && names.iter().any(|n| n == w || (words.len() == 1 && n.get(..2) == w.get(..2))));
+    (1..=3).contains(&words.len()) && !line.folded.contains(['?', '!', ',', ':']) && ((initials && words.len() <= 2) || (capital && alike))
 }
