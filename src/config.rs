@@ -251,7 +251,7 @@ pub fn places(path: &Path, env: impl Fn(&str) -> Option<String>) -> Result<Place
 }
 
 fn folder_of(path: &Path) -> PathBuf {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
+    path.parent().unwrap_or(Path::new("")).to_owned()
 }
 
 fn database_of(base: &Path, text: &str) -> String {

@@ -56,8 +56,7 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) async fn run(args: Args, clock: Clock) -> Result<Exit, Failure> {
-    let level = if args.headless { "warn" } else { "info" };
-    let level = std::env::var("SVAR_LOG_LEVEL").unwrap_or_else(|_| level.to_owned());
+    let level = std::env::var("SVAR_LOG_LEVEL").unwrap_or_else(|_| "warn".to_owned());
     crate::log::start(&LogConfig { format: LogFormat::Text, level });
     let folder = Folder::make()?;
     let demo = Demo::open(&folder.0, clock).await?;
@@ -345,8 +344,14 @@ fn recent_json(row: &Recent) -> Value {
     json!({
         "at": show::rfc3339(row.received_at), "address": row.from_address, "name": name.trim(), "words": row.own_words, "kind": row.kind,
         "intent": row.intent, "guests": row.guests, "confidence": row.confidence, "applied": row.state == "applied" || row.state == "settled",
-        "evidence": row.evidence.as_deref().and_then(|e| serde_json::from_str::<Value>(e).ok()).unwrap_or_default(),
+        "evidence": words_of(row.evidence.as_deref()),
     })
+}
+
+/// The evidence that is in the person's words; what header fields showed is not for this page.
+fn words_of(evidence: Option<&str>) -> Vec<Value> {
+    let all: Vec<Value> = evidence.and_then(|e| serde_json::from_str(e).ok()).unwrap_or_default();
+    all.into_iter().filter(|e| e["rule"].as_str().is_some_and(|rule| rule.contains('.'))).collect()
 }
 
 /// The counts over all campaigns.

@@ -1,5 +1,6 @@
 //! How a command ends: one enum of exit codes, and a failure explained to a person.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use crate::{config, daemon, store};
@@ -46,7 +47,11 @@ impl Failure {
 
     /// Says it on standard error; `tempfail` where whatever went wrong must leave the mail with its sender.
     pub(super) fn explain(&self, tempfail: bool) -> ExitCode {
-        eprintln!("{:?}", self.report);
+        if std::io::stderr().is_terminal() {
+            eprintln!("{:?}", self.report);
+        } else {
+            eprintln!("svar: {}", self.report);
+        }
         if tempfail { Exit::TryAgain.into() } else { self.exit.into() }
     }
 }

@@ -13,6 +13,8 @@ use crate::store::{Error, Store};
 
 /// How many members are read at a time.
 const PAGE: i64 = 500;
+/// Fields that every template has, whoever the contact is.
+const BUILT_IN: [&str; 7] = ["organiser", "campaign", "language", "opt_out", "first_name", "last_name", "subject"];
 /// Words that tell how to opt out, where a layout of the organiser's own does not use `{{opt_out}}`.
 const OPT_OUT_WORDS: [&str; 16] = [
     "avregistrera",
@@ -66,8 +68,39 @@ pub async fn campaign(store: &Store, sender: &Sender, layout: &Layout, source: &
         }
     }
     let recipients = found.recipients;
-    let mistakes = found.into_mistakes(&file, source);
+    let mut mistakes = found.into_mistakes(&file, source);
+    if recipients > 0 {
+        mistakes.extend(asked_of_nobody(store, &file, source).await?);
+    }
     Ok(if mistakes.is_empty() { Ok(Passed { file, recipients }) } else { Err(mistakes) })
+}
+
+/// Conditions on a field that nobody on the list has, which is more likely a slip of the pen than meant: the engine
+/// takes a missing field in a condition for an empty one, so a misspelt name would drop the words for everybody.
+async fn asked_of_nobody(store: &Store, file: &CampaignFile, source: &str) -> Result<Vec<Mistake>, Error> {
+    let mut asked: BTreeMap<&str, std::ops::Range<usize>> = BTreeMap::new();
+    for (at, tag) in tags(source) {
+        let words: Vec<&str> = tag.trim_matches(['{', '}', '~']).split_whitespace().collect();
+        if let ["#if" | "#unless" | "#with" | "#each", field] = words[..]
+            && !BUILT_IN.contains(&field.split('.').next().unwrap_or(field))
+        {
+            asked.entry(field).or_insert(at..at + tag.len());
+        }
+    }
+    let mut after = 0;
+    while !asked.is_empty() {
+        let members = store.list_members(&file.list, after, PAGE).await?;
+        let Some(last) = members.last() else { break };
+        after = last.id;
+        for contact in &members {
+            let fields = contact.person.fields();
+            asked.retain(|field, _| !fields.contains_key(*field));
+        }
+    }
+    let mistake = |(field, at): (&str, _)| {
+        Mistake::at(source, at, format!("nobody on the list has \"{field}\"; correct the name, add the column, or leave the condition out"))
+    };
+    Ok(asked.into_iter().map(mistake).collect())
 }
 
 /// What rendering everybody brought to light.

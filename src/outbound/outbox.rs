@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use tokio::sync::mpsc;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::compose::{self, EditionMail, NoticeMail, Outgoing};
 use super::layout::Layout;
@@ -177,6 +177,18 @@ fn compose_delivery(sender: &Sender, keys: &Keys, edition: &Prepared, delivery: 
     compose::edition(sender, keys, &mail, &words).map_err(|error| error.to_string())
 }
 
+/// One line for what went as it should, louder for what did not.
+fn tell_of(ends: &[End]) {
+    let count = |fate: fn(&Fate) -> bool| ends.iter().filter(|end| fate(&end.settled.fate)).count();
+    let (sent, failed) = (count(|f| *f == Fate::Sent), count(|f| *f == Fate::Failed));
+    let (deferred, uncertain) = (count(|f| matches!(f, Fate::Again(_))), count(|f| *f == Fate::Uncertain));
+    if failed + deferred + uncertain > 0 {
+        info!(sent, failed, deferred, uncertain, "attempts settled");
+    } else {
+        debug!(sent, "attempts settled");
+    }
+}
+
 /// One connection to the relay, and the steps that use it.
 #[derive(Debug)]
 pub struct Lane {
@@ -226,14 +238,7 @@ impl Settler {
         if held < self.open.len() {
             warn!(deliveries = self.open.len() - held, "not settled here: the lease had ended, so they are uncertain");
         }
-        let count = |fate: fn(&Fate) -> bool| self.open.iter().filter(|end| fate(&end.settled.fate)).count();
-        info!(
-            sent = count(|f| *f == Fate::Sent),
-            failed = count(|f| *f == Fate::Failed),
-            deferred = count(|f| matches!(f, Fate::Again(_))),
-            uncertain = count(|f| *f == Fate::Uncertain),
-            "attempts settled"
-        );
+        tell_of(&self.open);
         self.open.clear();
         Ok(true)
     }

@@ -117,8 +117,8 @@ impl Renderer {
             return Err(Fault::Control { contact: contact() });
         }
         fields.insert("subject".into(), Value::String(subject.clone()));
-        let text = self.text.render("body", &fields).map_err(fault)?;
-        let html = self.html.render("body", &fields).map_err(fault)?;
+        let text = without_gaps(&self.text.render("body", &fields).map_err(fault)?);
+        let html = self.html.render("body", &fields).map_err(fault)?.replace("<p></p>\n", "");
         Ok(Rendered { subject, text, html })
     }
 }
@@ -148,6 +148,19 @@ fn common_fields(file: &CampaignFile, organiser: &Organiser<'_>) -> Map<String, 
         fields["organiser"]["postal_address"] = Value::String(organiser.postal_address.to_owned());
     }
     fields
+}
+
+/// A block whose condition did not hold leaves its blank lines behind: one between paragraphs is enough.
+fn without_gaps(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut blank = 0;
+    for line in text.split_inclusive('\n') {
+        blank = if line.trim().is_empty() { blank + 1 } else { 0 };
+        if blank < 2 {
+            out.push_str(line);
+        }
+    }
+    out
 }
 
 struct TemplateFault {
@@ -260,7 +273,8 @@ mod tests {
             fault.to_string(),
             "asks for {{company}}, which eva@example.org lacks; add it or write {{#if company}}…{{/if}} around it"
         );
-        assert!(renderer("Hej", "{{#if company}}Du på {{company}}!{{/if}}").unwrap().render(&eva()).is_ok());
+        let rendered = renderer("Hej", "Hej\n\n{{#if company}}Du på {{company}}!{{/if}}\n\nSlut").unwrap().render(&eva()).unwrap();
+        assert!(rendered.text.starts_with("Hej\n\nSlut\n\n-- \n") && !rendered.html.contains("<p></p>"), "{rendered:?}");
     }
 
     /// S-8.

@@ -35,7 +35,7 @@ async fn postgres(url: &str) -> Store {
     let mut conn = admin.read().await.unwrap();
     conn.execute(&format!("DROP DATABASE IF EXISTS {name}"), vec![]).await.unwrap();
     conn.execute(&format!("CREATE DATABASE {name}"), vec![]).await.unwrap();
-    Store::open(&format!("{}/{name}", url.rsplit_once('/').unwrap().0)).await.unwrap()
+    Store::open(&url.replacen("/postgres", &format!("/{name}"), 1)).await.unwrap()
 }
 
 fn person(address: &str, first_name: &str) -> Person {
