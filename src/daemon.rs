@@ -22,7 +22,7 @@ use crate::inbound::correlate::Own;
 use crate::inbound::intake::{Doorkeeper, take_in};
 use crate::model::inbound::{Envelope, Source};
 use crate::outbound::layout::Layout;
-use crate::outbound::outbox::{End, Lane, Outbox, Prepared, Settler, Step, settler};
+use crate::outbound::outbox::{End, Lane, Outbox, Settler, Step, settler};
 use crate::outbound::{schedule, tell};
 use crate::store::{Error as StoreError, Store};
 use crate::wire::listener::{self, Listener, ListenerSettings, Protocol};
@@ -58,6 +58,9 @@ pub enum Error {
     /// The organiser's templates cannot be read.
     #[error("templates: {0}")]
     Templates(String),
+    /// A loop panicked.
+    #[error("a part of the daemon broke ({0}); start it again, and report what the log says")]
+    Broken(String),
     /// The database failed at the start.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -148,6 +151,8 @@ pub struct Daemon {
     arrived: Arc<Notify>,
     /// Woken when there may be mail to send.
     to_send: Arc<Notify>,
+    /// Ends all loops: by the signal that the caller gave, or because one of them broke.
+    stop: watch::Sender<bool>,
     _guard: Guard,
 }
 
@@ -173,16 +178,24 @@ impl Daemon {
             holder,
         ));
         let (arrived, to_send) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        Ok(Self { config, store, clock, own, layout, outbox, arrived, to_send, _guard: guard })
+        Ok(Self { config, store, clock, own, layout, outbox, arrived, to_send, stop: watch::Sender::new(false), _guard: guard })
     }
 
     /// Runs until `shutdown` turns true and everything has ended.
     ///
     /// # Errors
     /// Where the database fails at the very start; later it is waited for.
-    pub async fn run(self, sockets: Sockets, shutdown: watch::Receiver<bool>) -> Result<(), Error> {
+    pub async fn run(self, sockets: Sockets, mut asked: watch::Receiver<bool>) -> Result<(), Error> {
         self.outbox.keep().await?;
         let daemon = Arc::new(self);
+        let shutdown = daemon.stop.subscribe();
+        let passing_on = tokio::spawn({
+            let daemon = daemon.clone();
+            async move {
+                _ = asked.wait_for(|stop| *stop).await;
+                _ = daemon.stop.send(true);
+            }
+        });
         let (last, end_of_keeper) = watch::channel(false);
         let keeper = tokio::spawn(daemon.clone().keep_leases(end_of_keeper));
         let mut loops = JoinSet::new();
@@ -196,17 +209,21 @@ impl Daemon {
         }
         drop(ends);
         info!(version = env!("CARGO_PKG_VERSION"), lanes = daemon.config.connections, "started");
+        let mut broken = None;
         while let Some(ended) = loops.join_next().await {
             if let Err(error) = ended {
-                error!(%error, "a loop ended by itself");
+                error!(%error, "a part of the daemon broke; everything stops, so that it is seen and started again");
+                broken = Some(Error::Broken(error.to_string()));
+                _ = daemon.stop.send(true);
             }
         }
+        passing_on.abort();
         _ = settling.await;
         _ = last.send(true);
         _ = keeper.await;
         daemon.store.close().await;
         info!("stopped");
-        Ok(())
+        broken.map_or(Ok(()), Err)
     }
 
     fn open_doors(self: Arc<Self>, sockets: Sockets, shutdown: &watch::Receiver<bool>, loops: &mut JoinSet<()>) {
@@ -275,7 +292,7 @@ impl Daemon {
     }
 
     async fn read_messages(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
-        let sent = Sent { store: self.store.clone(), outbox: self.outbox.clone() };
+        let sent = Sent(self.outbox.clone());
         while !*shutdown.borrow() {
             match self.read_some(&sent).await {
                 Ok(0) => {
@@ -351,16 +368,12 @@ pub fn own_of(config: &Config) -> Own {
 }
 
 /// Makes the text that was sent with a delivery again: composition is deterministic.
-struct Sent {
-    store: Store,
-    outbox: Arc<Outbox>,
-}
+struct Sent(Arc<Outbox>);
 
 impl SentText for Sent {
     async fn of(&self, delivery_id: i64) -> Option<String> {
-        let delivery = self.store.find_composed(delivery_id).await.ok()??;
-        let edition = self.store.get_edition(delivery.edition_id).await.ok()?;
-        let words = Prepared::new(&edition, &self.outbox.sender).ok()?.words(&delivery.contact.person).ok()?;
+        let delivery = self.0.store.find_composed(delivery_id).await.ok()??;
+        let words = self.0.edition(delivery.edition_id).await.ok()?.ok()?.words(&delivery.contact.person).ok()?;
         Some(format!("{}\n{}", words.subject, words.text))
     }
 }

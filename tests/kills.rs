@@ -35,7 +35,7 @@ fn ten_kills_on_postgresql_leave_nobody_out_and_nobody_silently_doubled() {
 fn killed_again_and_again(database: String) {
     let sink = Sink::start();
     // a short lease, so that what a dead daemon held on PostgreSQL is known for uncertain soon
-    let home = Home::init(Settings { database, relay: sink.address(), lease_seconds: 2, ..Settings::default() });
+    let home = Home::init(Settings { database, relay: sink.address(), lease_seconds: 2, retry_first_seconds: 1, ..Settings::default() });
     let rows: String = (0..PEOPLE).map(|n| format!("person{n}@guests.example.org;Person {n}\n")).collect();
     home.write("people.csv", format!("e-post;förnamn\n{rows}"));
     home.write("natverk.md", INVITATION);

@@ -53,12 +53,13 @@ pub async fn step(store: &Store, own: &Own, sent: &impl SentText, now: i64) -> R
 async fn take_up(store: &Store, own: &Own, sent: &impl SentText, now: i64, message: &Waiting) -> Result<(), Error> {
     let to = (!message.recipient.is_empty()).then(|| message.recipient.clone());
     let envelope = Envelope { from: message.envelope_from.clone(), to };
-    let tied = whose(store, own, &envelope, &message.raw).await?;
+    let raw = store.raw_of(message.id).await?;
+    let tied = whose(store, own, &envelope, &raw).await?;
     let text = match &tied {
         Some(tied) => sent.of(tied.known.delivery_id).await,
         None => None,
     };
-    let (read, effect) = match read_apart(&message.raw, &envelope, text).await {
+    let (read, effect) = match read_apart(raw, envelope.clone(), text).await {
         Some(understood) => decide(&understood, tied.as_ref(), own, &envelope),
         None => {
             warn!(inbound.id = message.id, "a message could not be read; it waits for a person");
@@ -84,8 +85,7 @@ async fn take_up(store: &Store, own: &Own, sent: &impl SentText, now: i64, messa
 
 /// Reads a stranger's bytes on a thread apart: should the parser panic, the message waits for a person and the daemon
 /// stays up.
-async fn read_apart(raw: &[u8], envelope: &Envelope, sent: Option<String>) -> Option<Understood> {
-    let (raw, envelope) = (raw.to_vec(), envelope.clone());
+async fn read_apart(raw: Vec<u8>, envelope: Envelope, sent: Option<String>) -> Option<Understood> {
     tokio::task::spawn_blocking(move || understand(&raw, &envelope, sent.as_deref())).await.ok()
 }
 

@@ -7,8 +7,8 @@
 //! `uncertain`, never silence (S-74). No transaction is open while a socket is in use.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::DateTime;
@@ -35,6 +35,8 @@ const CLAIM: i64 = 16;
 /// How many ends may wait for the settler before lanes wait for it, and how many it commits at a time.
 const WAITING_ENDS: usize = 256;
 const GROUP: usize = 256;
+/// How many editions are kept ready.
+const EDITIONS: usize = 16;
 /// The first and the longest wait after the relay could not be used (S-77).
 const RELAY_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 /// The lease must have this much left for a transaction to begin (S-242).
@@ -59,6 +61,8 @@ pub struct Outbox {
     pub holder: String,
     gate: Gate,
     leased_until: AtomicI64,
+    /// Editions that are ready to be rendered, by id.
+    editions: Mutex<HashMap<i64, Arc<Prepared>>>,
 }
 
 /// Whether the relay may be tried, shared by all lanes.
@@ -85,7 +89,18 @@ impl Outbox {
     /// An outbox whose lanes share leases under `holder`.
     #[must_use]
     pub fn new(store: Store, relay: RelaySettings, sender: Sender, keys: Keys, config: OutboxConfig, clock: Clock, holder: String) -> Self {
-        Self { store, relay, sender, keys, config, clock, holder, gate: Gate::default(), leased_until: AtomicI64::new(0) }
+        Self {
+            store,
+            relay,
+            sender,
+            keys,
+            config,
+            clock,
+            holder,
+            gate: Gate::default(),
+            leased_until: AtomicI64::new(0),
+            editions: Mutex::default(),
+        }
     }
 
     /// Prolongs this daemon's leases, and sees to what others left behind: lapsed leases become uncertain, and by
@@ -103,7 +118,7 @@ impl Outbox {
             warn!(deliveries = lapsed, "held by a daemon that ended: they are uncertain");
         }
         if self.config.uncertain == OnUncertain::Repeat {
-            let repeated = self.store.repeat_uncertain(now, now, 10_000).await?;
+            let repeated = self.store.repeat_uncertain(now, millis(self.config.retry_first), 10_000).await?;
             if repeated > 0 {
                 warn!(deliveries = repeated, "uncertain: sent again with the same Message-ID; some may arrive twice");
             }
@@ -111,12 +126,23 @@ impl Outbox {
         Ok(())
     }
 
-    /// Composes a delivery from its edition's snapshot: the bytes that are or were sent.
+    /// An edition's snapshot, ready to be rendered; the inner error is the first mistake in it.
     ///
     /// # Errors
-    /// What the template or a header says against it.
-    pub fn compose(&self, edition: &Prepared, delivery: &Claimed) -> Result<Outgoing, String> {
-        compose_delivery(&self.sender, &self.keys, edition, delivery)
+    /// Where the database fails or there is no such edition.
+    pub async fn edition(&self, id: i64) -> Result<Result<Arc<Prepared>, String>, Error> {
+        let ready = self.editions.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+        if let Some(ready) = ready {
+            return Ok(Ok(ready));
+        }
+        let edition = self.store.get_edition(id).await?;
+        Ok(Prepared::new(&edition, &self.sender).map(Arc::new).inspect(|prepared| {
+            let mut editions = self.editions.lock().unwrap_or_else(PoisonError::into_inner);
+            if editions.len() >= EDITIONS {
+                editions.clear();
+            }
+            editions.insert(id, prepared.clone());
+        }))
     }
 
     fn leased_until(&self) -> i64 {
@@ -194,7 +220,6 @@ fn tell_of(ends: &[End]) {
 pub struct Lane {
     outbox: Arc<Outbox>,
     session: Option<Session>,
-    editions: HashMap<i64, Arc<Prepared>>,
     ends: mpsc::Sender<End>,
 }
 
@@ -254,7 +279,7 @@ impl Lane {
     /// A lane that is not connected yet.
     #[must_use]
     pub fn new(outbox: Arc<Outbox>, ends: mpsc::Sender<End>) -> Self {
-        Self { outbox, session: None, editions: HashMap::new(), ends }
+        Self { outbox, session: None, ends }
     }
 
     /// Claims a few and sends them. `stopping` is asked between two mails: what is claimed and not begun
@@ -362,27 +387,12 @@ impl Lane {
     async fn compose(&mut self, job: &Job<'_>) -> Result<Result<Outgoing, String>, Error> {
         let outbox = self.outbox.clone();
         match job {
-            Job::Delivery(delivery) => Ok(match self.edition(delivery.edition_id).await? {
-                Ok(edition) => outbox.compose(&edition, delivery),
+            Job::Delivery(delivery) => Ok(match outbox.edition(delivery.edition_id).await? {
+                Ok(edition) => compose_delivery(&outbox.sender, &outbox.keys, &edition, delivery),
                 Err(reason) => Err(reason),
             }),
             Job::Notice(notice) => Ok(compose_notice(&outbox, notice)),
         }
-    }
-
-    async fn edition(&mut self, id: i64) -> Result<Result<Arc<Prepared>, String>, Error> {
-        if let Some(ready) = self.editions.get(&id) {
-            return Ok(Ok(ready.clone()));
-        }
-        let edition = self.outbox.store.get_edition(id).await?;
-        Ok(Prepared::new(&edition, &self.outbox.sender).map(|prepared| {
-            let prepared = Arc::new(prepared);
-            if self.editions.len() > 16 {
-                self.editions.clear();
-            }
-            self.editions.insert(id, prepared.clone());
-            prepared
-        }))
     }
 
     /// A template that fails for one contact is a fault of the campaign: it is paused and says why, nobody is left out.

@@ -275,54 +275,45 @@ impl Store {
             format!("UPDATE notice SET state = 'uncertain', settled_at = $1, leased_by = NULL, leased_until = NULL WHERE {condition}");
         let notices = tx.execute(&sql, values![now, holder, alone]).await?;
         let ids: Vec<i64> = lapsed.into_iter().map(|(id,)| id).collect();
-        let events: Vec<Event> = subjects_of(&mut tx, &ids)
-            .await?
-            .into_iter()
-            .map(|row| {
-                let detail = serde_json::json!({ "reply": "the daemon that held it ended before it was settled" });
-                Event::new("delivery.uncertain", Cause::Clock)
-                    .delivery(row.id)
-                    .contact(row.contact_id)
-                    .campaign(row.campaign_id)
-                    .detail(detail)
-            })
-            .collect();
+        let reply = "the daemon that held it ended before it was settled";
+        let events = events_about(&mut tx, &ids, "delivery.uncertain", serde_json::json!({ "reply": reply })).await?;
         event::write(&mut tx, now, &events).await?;
         tx.commit().await?;
         Ok(ids.len() as u64 + notices)
     }
 
     /// Puts uncertain deliveries back into the queue, to be sent again with the same Message-ID; each says so in its
-    /// history. At most `limit`; the number of rows.
+    /// history. The first time at once, then after `wait`, three, seven and fifteen times that, in milliseconds; what is
+    /// uncertain even then stays so, for a person. At most `limit`; the number of rows.
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn repeat_uncertain(&self, now: i64, due_at: i64, limit: i64) -> Result<u64, Error> {
+    pub async fn repeat_uncertain(&self, now: i64, wait: i64, limit: i64) -> Result<u64, Error> {
         let mut tx = self.db.begin().await?;
-        let sql = "UPDATE delivery SET state = 'queued', due_at = $1, repeats = repeats + 1
-                   WHERE id IN (SELECT id FROM delivery WHERE state = 'uncertain' AND edition_id IN (
-                        SELECT e.id FROM edition e JOIN campaign c ON c.id = e.campaign_id WHERE c.state <> 'cancelled')
-                        ORDER BY id LIMIT $2) AND state = 'uncertain'
-                   RETURNING id";
-        let ids: Vec<i64> = tx.all::<(i64,)>(sql, values![due_at, limit]).await?.into_iter().map(|(id,)| id).collect();
-        let events: Vec<Event> = subjects_of(&mut tx, &ids)
-            .await?
-            .into_iter()
-            .map(|row| {
-                let detail = serde_json::json!({ "note": "may be sent twice, with the same Message-ID" });
-                Event::new("delivery.repeated", Cause::Clock)
-                    .delivery(row.id)
-                    .contact(row.contact_id)
-                    .campaign(row.campaign_id)
-                    .detail(detail)
-            })
-            .collect();
+        let ripe = "state = 'uncertain' AND repeats < 5
+            AND settled_at <= $1 - $2 * ((CAST(1 AS BIGINT) << CAST(repeats AS INTEGER)) - 1)";
+        let sql = format!(
+            "UPDATE delivery SET state = 'queued', due_at = $1, repeats = repeats + 1
+             WHERE id IN (SELECT id FROM delivery WHERE {ripe} AND edition_id IN (
+                SELECT e.id FROM edition e JOIN campaign c ON c.id = e.campaign_id WHERE c.state <> 'cancelled')
+                ORDER BY id LIMIT $3) AND state = 'uncertain' RETURNING id"
+        );
+        let ids: Vec<i64> = tx.all::<(i64,)>(&sql, values![now, wait, limit]).await?.into_iter().map(|(id,)| id).collect();
+        let note = "may be sent twice, with the same Message-ID";
+        let events = events_about(&mut tx, &ids, "delivery.repeated", serde_json::json!({ "note": note })).await?;
         event::write(&mut tx, now, &events).await?;
-        let sql = "UPDATE notice SET state = 'queued', due_at = $1, repeats = repeats + 1 WHERE state = 'uncertain'";
-        let notices = tx.execute(sql, values![due_at]).await?;
+        let sql = format!("UPDATE notice SET state = 'queued', due_at = $1, repeats = repeats + 1 WHERE {ripe}");
+        let notices = tx.execute(&sql, values![now, wait]).await?;
         tx.commit().await?;
         Ok(ids.len() as u64 + notices)
     }
+}
+
+/// The same line for each of several deliveries, by the clock.
+async fn events_about(tx: &mut Conn, ids: &[i64], what: &'static str, detail: serde_json::Value) -> Result<Vec<Event>, Error> {
+    let about = subjects_of(tx, ids).await?;
+    let line = |row: Subject| Event::new(what, Cause::Clock).delivery(row.id).contact(row.contact_id).campaign(row.campaign_id);
+    Ok(about.into_iter().map(|row| line(row).detail(detail.clone())).collect())
 }
 
 fn select_claimed() -> String {

@@ -47,8 +47,6 @@ pub struct Waiting {
     pub recipient: String,
     /// When it was stored.
     pub received_at: i64,
-    /// Its bytes.
-    pub raw: Vec<u8>,
 }
 
 /// What svar knows of the delivery that a message comes back to.
@@ -214,12 +212,12 @@ impl Store {
         Ok(stored)
     }
 
-    /// Up to `limit` stored messages that are not understood yet, oldest first.
+    /// Up to `limit` stored messages that are not understood yet, oldest first; their bytes are asked for one by one.
     ///
     /// # Errors
     /// Where the database fails.
     pub async fn list_stored(&self, limit: i64) -> Result<Vec<Waiting>, Error> {
-        let sql = "SELECT id, envelope_from, recipient, received_at, raw FROM inbound WHERE state = 'stored' ORDER BY id LIMIT $1";
+        let sql = "SELECT id, envelope_from, recipient, received_at FROM inbound WHERE state = 'stored' ORDER BY id LIMIT $1";
         self.db.read().await?.all(sql, values![limit]).await
     }
 

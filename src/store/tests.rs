@@ -175,10 +175,14 @@ async fn a_lapsed_lease_is_uncertain_and_its_repetition_is_told() {
         let status = store.status("natverk").await.unwrap();
         assert_eq!((status.uncertain, status.queued), (3, 0));
         assert!(store.settle_deliveries(NOW, "dead", &[settled(first[0].id, Fate::Sent)]).await.unwrap().is_empty());
-        assert_eq!(store.repeat_uncertain(NOW + 60_001, NOW + 60_001, 10).await.unwrap(), 3);
+        assert_eq!(store.repeat_uncertain(NOW + 60_001, 600_000, 10).await.unwrap(), 3);
         let again = store.claim_deliveries(NOW + 60_001, 10, "d2", NOW + 120_000).await.unwrap();
         assert_eq!((again[0].id, again[0].composed_at, again[0].repeats, again[0].attempts), (first[0].id, first[0].composed_at, 1, 2));
         let what: Vec<_> = store.history(again[0].contact.id).await.unwrap().into_iter().map(|row| row.what).collect();
+        // A second time it waits first.
+        assert_eq!(store.lapse_leases(NOW + 120_001, "d3").await.unwrap(), 3);
+        assert_eq!(store.repeat_uncertain(NOW + 120_001, 600_000, 10).await.unwrap(), 0);
+        assert_eq!(store.repeat_uncertain(NOW + 720_001, 600_000, 2).await.unwrap(), 2);
         assert!(what.contains(&"delivery.uncertain".to_owned()) && what.contains(&"delivery.repeated".to_owned()), "{what:?}");
     }
 }
