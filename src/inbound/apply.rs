@@ -119,7 +119,7 @@ pub fn decide(understood: &Understood, tied: Option<&Tied>, own: &Own, envelope:
         kind: Some(understood.kind),
         intent: Some(reading.intent),
         guests: reading.guests,
-        confidence: f64::from(reading.confidence),
+        confidence: (f64::from(reading.confidence) * 1000.0).round() / 1000.0,
         own_words: understood.own_words.clone(),
         subject: parsed.subject.clone(),
         from_address: parsed.from.clone().unwrap_or_default(),

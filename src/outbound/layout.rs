@@ -31,6 +31,10 @@ const OWN: [(&str, &str); 10] = embedded![
 #[derive(Debug, Deserialize)]
 struct Phrases {
     opt_out: String,
+    #[serde(default)]
+    intents: BTreeMap<String, String>,
+    #[serde(default)]
+    reasons: BTreeMap<String, String>,
 }
 
 #[allow(clippy::expect_used, reason = "embedded data, read by a test")]
@@ -41,6 +45,19 @@ static PHRASES: LazyLock<BTreeMap<String, Phrases>> =
 #[must_use]
 pub fn opt_out(language: &str) -> &'static str {
     PHRASES.get(language).or_else(|| PHRASES.get("en")).map_or("", |phrases| &phrases.opt_out)
+}
+
+/// An intent in words, in a language.
+#[must_use]
+pub fn intent_in_words<'a>(language: &str, intent: &'a str) -> &'a str {
+    let words = |language: &str| PHRASES.get(language).and_then(|phrases| phrases.intents.get(intent)).map(String::as_str);
+    words(language).or_else(|| words("en")).unwrap_or(intent)
+}
+
+/// Why a message waits, in a language; as it stands where there is no translation.
+#[must_use]
+pub fn reason_in_words<'a>(language: &str, reason: &'a str) -> &'a str {
+    PHRASES.get(language).and_then(|phrases| phrases.reasons.get(reason)).map_or(reason, String::as_str)
 }
 
 impl Layout {

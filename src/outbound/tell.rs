@@ -7,7 +7,7 @@
 use serde_json::json;
 
 use super::compose::tagged;
-use super::layout::Layout;
+use super::layout::{Layout, intent_in_words, reason_in_words};
 use super::render::render_text;
 use crate::config::Sender;
 use crate::model::token::{Keys, Purpose};
@@ -80,7 +80,8 @@ fn word_to_organiser(sender: &Sender, keys: &Keys, layout: &Layout, about: &Unto
     let reply_to = about.from_address.as_deref().filter(|a| crate::model::address::Address::parse(a).is_ok());
     let data = json!({
         "writer": writer, "campaign": about.campaign, "id": about.id, "asks": asks, "can_reply": reply_to.is_some(),
-        "words": indented(about), "guess": about.intent, "why": about.why,
+        "words": indented(about), "guess": intent_in_words(language, about.intent.as_deref().unwrap_or("other")),
+        "why": reason_in_words(language, about.why.as_deref().unwrap_or("")),
     });
     let body = render_text(layout.localised("notice", language), &data).ok()?;
     let subject = match (language, asks || about.intent.as_deref() == Some("question")) {
