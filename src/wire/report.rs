@@ -53,7 +53,7 @@ pub struct Complaint {
 /// Reads a message/delivery-status part: groups of fields with an empty line between.
 #[must_use]
 pub fn read_delivery_status(text: &str) -> Report {
-    let recipients: Vec<Recipient> = groups(text).iter().filter_map(|fields| recipient_of(fields)).take(1000).collect();
+    let recipients: Vec<Recipient> = groups(text).iter().filter_map(recipient_of).take(1000).collect();
     let acted = |wanted: &[&str]| recipients.iter().any(|r| r.action.as_deref().is_some_and(|a| wanted.contains(&a)));
     let kind = if acted(&["failed"]) {
         ReportKind::Bounce
