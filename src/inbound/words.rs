@@ -1,6 +1,6 @@
 //! The words of each language that mail is recognised by: data, one file for each language, read once.
 //!
-//! In: words/<language>.toml, embedded. Out: [`Words`]. A language is added by its file and one line in `FILES`.
+//! In: `words/LANGUAGE.toml`, embedded. Out: [`Words`]. A language is added by its file and one line in `FILES`.
 //! Sections: `quote` (attributions, header blocks, closings), `auto` and `bounce` (what machines write), `rules` (what
 //! people mean; the pattern syntax stands in `intent/matcher`).
 
