@@ -67,8 +67,10 @@ async fn import(office: &Office, file: &std::path::Path, list: &str, json: bool)
     let bytes = std::fs::read(file).map_err(|error| failed(&error))?;
     let people = people::read(&bytes).map_err(|error| failed(&error))?;
     let proof = format!("import of {}", file.file_name().unwrap_or_default().to_string_lossy());
-    let rows = people.iter().map(|(_, person)| person);
+    let bar = show::progress(people.count);
+    let rows = people.iter().map(|(_, person)| person).inspect(|_| bar.inc(1));
     let done = office.store.import(office.now(), list, &proof, rows).await?;
+    bar.finish_and_clear();
     if json {
         let skipped: Vec<_> = people.skipped.iter().map(|s| serde_json::json!({ "line": s.line, "reason": s.reason })).collect();
         show::json(&serde_json::json!({ "list": list, "added": done.added, "updated": done.updated, "unchanged": done.unchanged,

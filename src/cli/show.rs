@@ -5,8 +5,17 @@ use std::io::Write;
 use chrono::DateTime;
 use chrono_tz::Tz;
 use comfy_table::{ContentArrangement, Table, presets};
+use indicatif::ProgressBar;
 
 use super::Failure;
+
+/// A progress bar on standard error, where that is a terminal and the work is long.
+pub(super) fn progress(length: usize) -> ProgressBar {
+    if length < 10_000 {
+        return ProgressBar::hidden();
+    }
+    ProgressBar::new(u64::try_from(length).unwrap_or(u64::MAX))
+}
 
 /// Prints JSON, indented on a terminal.
 pub(super) fn json(value: &impl serde::Serialize) -> Result<(), Failure> {
