@@ -252,7 +252,9 @@ impl<'a> View<'a> {
         if because.is_empty() {
             because.clone_from(&self.yes);
         }
-        let apply = !self.maybe.is_empty() && self.no.is_empty() && !self.is_question() && !self.has(Class::Leaving);
+        let alone = self.maybe.iter().any(|f| self.opens_sentence(f) && self.ends_clause(f));
+        let asks_besides = self.is_question() && !alone;
+        let apply = !self.maybe.is_empty() && self.no.is_empty() && !asks_besides && !self.has(Class::Leaving);
         let inclined = self.yes.len() == 1 || !self.wish.is_empty() || !self.agree.is_empty();
         let clear = self.words <= 2 * WHOLE || ((inclined || self.maybe.len() > 1) && self.words <= 2 * SHORT);
         Verdict { intent: Intent::Maybe, apply: apply && clear, confidence: 0.85, because }
@@ -333,6 +335,13 @@ impl<'a> View<'a> {
             return only(Intent::No, f, false);
         }
         sign(Class::Doubt).and_then(|f| only(Intent::Maybe, f, false))
+    }
+
+    /// "Maybe. Is there parking?" and "Maybe – which days?": what follows is something else; "maybe you could call?" is not.
+    fn ends_clause(&self, f: &Found) -> bool {
+        let tokens = &self.text.tokens;
+        let next = tokens.get(f.to..).unwrap_or_default().iter().find(|t| t.is_word);
+        next.is_none_or(|next| next.sentence != tokens[f.from].sentence || next.clause != tokens[f.from].clause)
     }
 
     /// The sentence has no other words.
