@@ -215,7 +215,7 @@ impl Db {
     /// A transaction to write in; dropped without a commit it leaves nothing behind.
     pub(super) async fn begin(&self) -> Result<Conn, Error> {
         Ok(match self {
-            Self::Sqlite { write, .. } => Conn::SqliteWrite(write.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Sqlite { write, .. } => Conn::SqliteWrite(begin_sqlite(write).await?),
             Self::Postgres(pool) => Conn::PostgresWrite(pool.begin().await?),
         })
     }
@@ -240,6 +240,19 @@ impl Db {
                 write.close().await;
             }
             Self::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+/// On a full disk SQLite rolls back by itself, and sqlx's count of open transactions is off from then on: that
+/// connection, the only one that writes, is thrown away and another one opened.
+async fn begin_sqlite(write: &SqlitePool) -> Result<Transaction<'static, Sqlite>, Error> {
+    match write.begin_with("BEGIN IMMEDIATE").await {
+        Ok(transaction) => Ok(transaction),
+        Err(error @ (sqlx::Error::Database(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed)) => Err(error.into()),
+        Err(_) => {
+            write.acquire().await?.close().await?;
+            Ok(write.begin_with("BEGIN IMMEDIATE").await?)
         }
     }
 }

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "a helper may wait for its first test")]
 
 pub(crate) mod dovecot;
+pub(crate) mod lmtp;
 pub(crate) mod maildir;
 pub(crate) mod message;
 pub(crate) mod port;
@@ -12,6 +13,7 @@ pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod servers;
 pub(crate) mod sink;
+pub(crate) mod stage;
 pub(crate) mod submit;
 pub(crate) mod svar;
 pub(crate) mod wait;
