@@ -242,19 +242,25 @@ impl Store {
         Ok(held)
     }
 
-    /// Prolongs the leases of `holder`; the number of rows that it still holds.
+    /// Prolongs the leases of what `holder` knows that it holds: `(is a notice, row)`. The number of rows it still held.
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn renew_leases(&self, holder: &str, leased_until: i64) -> Result<u64, Error> {
+    pub async fn renew_leases(&self, holder: &str, leased_until: i64, held: &[(bool, i64)]) -> Result<u64, Error> {
         let mut tx = self.db.begin().await?;
-        let mut held = 0;
-        for table in ["delivery", "notice"] {
-            let sql = format!("UPDATE {table} SET leased_until = $1 WHERE state = 'sending' AND leased_by = $2");
-            held += tx.execute(&sql, values![leased_until, holder]).await?;
+        let mut renewed = 0;
+        for (table, of_notices) in [("delivery", false), ("notice", true)] {
+            let ids: Vec<i64> = held.iter().filter(|(is_notice, _)| *is_notice == of_notices).map(|(_, id)| *id).collect();
+            for chunk in ids.chunks(500) {
+                let marks = list_of_marks(3, chunk.len());
+                let sql = format!("UPDATE {table} SET leased_until = $1 WHERE state = 'sending' AND leased_by = $2 AND id IN ({marks})");
+                let mut values = values![leased_until, holder];
+                values.extend(chunk.iter().map(|id| (*id).into()));
+                renewed += tx.execute(&sql, values).await?;
+            }
         }
         tx.commit().await?;
-        Ok(held)
+        Ok(renewed)
     }
 
     /// Makes `uncertain` whatever is held under a lease that ended before `now`, and on SQLite, where there is one

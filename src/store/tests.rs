@@ -170,7 +170,9 @@ async fn a_lapsed_lease_is_uncertain_and_its_repetition_is_told() {
     for (store, _dir) in stores().await {
         sending_to(&store, 3).await;
         let first = store.claim_deliveries(NOW, 10, "dead", NOW + 60_000).await.unwrap();
-        assert_eq!(store.renew_leases("dead", NOW + 60_000).await.unwrap(), 3);
+        let held: Vec<_> = first.iter().map(|c| (false, c.id)).collect();
+        assert_eq!(store.renew_leases("dead", NOW + 60_000, &held[1..]).await.unwrap(), 2);
+        assert_eq!(store.renew_leases("stranger", NOW + 60_000, &held).await.unwrap(), 0);
         assert_eq!(store.lapse_leases(NOW + 60_001, "d2").await.unwrap(), 3);
         let status = store.status("natverk").await.unwrap();
         assert_eq!((status.uncertain, status.queued), (3, 0));

@@ -1,0 +1,193 @@
+//! Claims what is due, hands it to the relay, settles the outcome.
+//!
+//! A [`Lane`] is one connection and one [`Lane::step`]: claim a few, send them one after another. The daemon runs as many
+//! lanes as the relay may have connections. Outcomes go to the one [`Settler`], which commits whatever has gathered while
+//! the last commit ran: the group grows with the load, and what a kill leaves unsettled stays what one commit's time sends.
+//! A claim is the state written before the attempt and the settlement the one after it: a crash between them leaves
+//! `uncertain`, never silence (S-74). No transaction is open while a socket is in use.
+
+mod lane;
+mod prepared;
+mod settler;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tracing::warn;
+
+use crate::clock::Clock;
+use crate::config::{OutboxConfig, Sender};
+use crate::model::delivery::back_off;
+use crate::model::token::Keys;
+use crate::store::{Error, OnUncertain, Store};
+use crate::wire::smtp::RelaySettings;
+
+pub use lane::{Lane, Step};
+pub use prepared::{Prepared, organiser};
+pub use settler::{End, Settler, settler};
+
+/// How many editions are kept ready.
+const EDITIONS: usize = 16;
+/// The first and the longest wait after the relay could not be used (S-77).
+const RELAY_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// The lease must have this much left for a transaction to begin (S-242).
+const LEASE_MARGIN_MS: i64 = 500;
+/// How many uncertain deliveries are put back into the queue at a time.
+const REPEATS: i64 = 10_000;
+
+/// What all lanes of a daemon share.
+#[derive(Debug)]
+pub struct Outbox {
+    /// The database.
+    pub store: Store,
+    /// The relay.
+    pub relay: RelaySettings,
+    /// Who sends.
+    pub sender: Sender,
+    /// The keys that sign tokens.
+    pub keys: Keys,
+    /// The outbox's patience.
+    pub config: OutboxConfig,
+    /// The time.
+    pub clock: Clock,
+    /// This daemon's name in leases: new at each start.
+    pub holder: String,
+    gate: Gate,
+    leased_until: AtomicI64,
+    /// What this daemon holds: notices by `true`, deliveries by `false`. Only that is prolonged, so that a claim whose
+    /// commit was lost on the way runs out like a dead daemon's.
+    held: Mutex<HashSet<(bool, i64)>>,
+    /// Counts the times that the lease ran out before it was renewed.
+    lapses: AtomicU64,
+    /// Editions that are ready to be rendered, by id.
+    editions: Mutex<HashMap<i64, Arc<Prepared>>>,
+}
+
+/// Whether the relay may be tried, shared by all lanes.
+#[derive(Debug, Default)]
+struct Gate {
+    failures: AtomicU32,
+    open_at: AtomicI64,
+}
+
+impl Outbox {
+    /// An outbox whose lanes share leases under `holder`.
+    #[must_use]
+    pub fn new(store: Store, relay: RelaySettings, sender: Sender, keys: Keys, config: OutboxConfig, clock: Clock, holder: String) -> Self {
+        Self {
+            store,
+            relay,
+            sender,
+            keys,
+            config,
+            clock,
+            holder,
+            gate: Gate::default(),
+            leased_until: AtomicI64::new(0),
+            held: Mutex::default(),
+            lapses: AtomicU64::new(0),
+            editions: Mutex::default(),
+        }
+    }
+
+    /// Prolongs this daemon's leases, and sees to what others left behind: lapsed leases become uncertain, and by
+    /// setting what is uncertain is repeated with the same Message-ID. Called every third of a lease.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn keep(&self) -> Result<(), Error> {
+        let now = self.clock.millis();
+        let until = now + millis(self.config.lease);
+        let held: Vec<(bool, i64)> = self.held.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
+        self.store.renew_leases(&self.holder, until, &held).await?;
+        // A daemon that stood still for longer than its lease has lost what it held, whatever it holds from now on.
+        if self.leased_until.swap(until, Ordering::AcqRel) < now {
+            self.lapses.fetch_add(1, Ordering::AcqRel);
+        }
+        let lapsed = self.store.lapse_leases(now, &self.holder).await?;
+        if lapsed > 0 {
+            warn!(deliveries = lapsed, "held by a daemon that ended: they are uncertain");
+        }
+        if self.config.uncertain == OnUncertain::Repeat {
+            let repeated = self.store.repeat_uncertain(now, millis(self.config.retry_first), REPEATS).await?;
+            if repeated > 0 {
+                warn!(deliveries = repeated, "uncertain: sent again with the same Message-ID; some may arrive twice");
+            }
+        }
+        Ok(())
+    }
+
+    /// An edition's snapshot, ready to be rendered; the inner error is the first mistake in it.
+    ///
+    /// # Errors
+    /// Where the database fails or there is no such edition.
+    pub async fn edition(&self, id: i64) -> Result<Result<Arc<Prepared>, String>, Error> {
+        let ready = self.editions.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+        if let Some(ready) = ready {
+            return Ok(Ok(ready));
+        }
+        let edition = self.store.get_edition(id).await?;
+        Ok(Prepared::new(&edition, &self.sender).map(Arc::new).inspect(|prepared| {
+            let mut editions = self.editions.lock().unwrap_or_else(PoisonError::into_inner);
+            if editions.len() >= EDITIONS {
+                editions.clear();
+            }
+            editions.insert(id, prepared.clone());
+        }))
+    }
+
+    fn hold(&self, claimed: impl Iterator<Item = (bool, i64)>) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).extend(claimed);
+    }
+
+    fn let_go<'a>(&self, settled: impl Iterator<Item = &'a End>) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        settled.for_each(|end| _ = held.remove(&(end.is_notice, end.settled.id)));
+    }
+
+    fn leased_until(&self) -> i64 {
+        self.leased_until.load(Ordering::Acquire)
+    }
+
+    fn lapses(&self) -> u64 {
+        self.lapses.load(Ordering::Acquire)
+    }
+
+    /// Whether a transaction may begin for what was claimed when the lease had lapsed `lapses` times (S-242).
+    fn holds(&self, lapses: u64) -> bool {
+        self.leased_until() >= self.clock.millis() + LEASE_MARGIN_MS && self.lapses() == lapses
+    }
+}
+
+impl Gate {
+    /// How long the relay is not to be tried.
+    fn closed_for(&self, now: i64) -> Option<Duration> {
+        let wait = self.open_at.load(Ordering::Acquire) - now;
+        (wait > 0).then(|| Duration::from_millis(wait.unsigned_abs()))
+    }
+
+    /// The relay could not be used: closes for longer each time.
+    fn close(&self, now: i64) -> Duration {
+        let failures = self.failures.fetch_add(1, Ordering::AcqRel) + 1;
+        let wait = back_off(RELAY_WAIT.0, RELAY_WAIT.1, failures, chance());
+        self.open_at.store(now + millis(wait), Ordering::Release);
+        wait
+    }
+
+    /// The relay was used.
+    fn forgive(&self) {
+        self.failures.store(0, Ordering::Release);
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
+}
+
+/// Spread for waiting times; where the system has no randomness, none.
+fn chance() -> u16 {
+    let mut octets = [0; 2];
+    getrandom::fill(&mut octets).map_or(0, |()| u16::from_le_bytes(octets))
+}
