@@ -18,7 +18,8 @@ pub(crate) struct Routes<'a> {
     pub(crate) guests: &'a [&'a str],
     /// Dovecot's LMTP.
     pub(crate) mailboxes: SocketAddr,
-    /// svar's LMTP; nothing need listen there yet, mail waits in the queue and is tried again every second or two.
+    /// svar's LMTP; nothing need listen there yet, mail waits in the queue and is tried again after three or four
+    /// seconds: sooner, and the queue manager meets a file that the delivery agent still holds, skips it, and forgets it.
     pub(crate) replies: SocketAddr,
 }
 
@@ -104,8 +105,8 @@ relay_domains = {REPLIES}
 relay_recipient_maps =
 relay_transport = lmtp:inet:[{}]:{}
 queue_run_delay = 1s
-minimal_backoff_time = 1s
-maximal_backoff_time = 2s
+minimal_backoff_time = 3s
+maximal_backoff_time = 4s
 transport_retry_time = 1s
 ",
         mailboxes.ip(),
