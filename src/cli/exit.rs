@@ -56,6 +56,16 @@ impl Failure {
     }
 }
 
+/// A command line that cannot be read, or help that was asked for. A mail server's pipe keeps the mail also then.
+pub(super) fn misused(error: &clap::Error, tempfail: bool) -> ExitCode {
+    _ = error.print();
+    match error.use_stderr() {
+        true if tempfail => Exit::TryAgain.into(),
+        true => ExitCode::from(2),
+        false => Exit::Done.into(),
+    }
+}
+
 impl From<config::Error> for Failure {
     fn from(error: config::Error) -> Self {
         Self::new(Exit::Config, error)

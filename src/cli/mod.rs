@@ -73,7 +73,10 @@ enum Command {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::misused(&error, std::env::args_os().any(|word| word == "ingest")),
+    };
     let tempfail = matches!(cli.command, Command::Ingest(_));
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,

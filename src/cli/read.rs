@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args as ClapArgs;
 
 use super::{Exit, Failure, show};
-use crate::inbound::understand::{Understood, to_json, understand};
-use crate::model::inbound::Envelope;
+use crate::inbound::understand::{Around, Understood, to_json, understand};
 
 /// `svar read FILE…`
 #[derive(Debug, ClapArgs)]
@@ -26,7 +25,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     for file in &args.files {
         match bytes_of(file) {
             Ok(bytes) => {
-                let understood = understand(&bytes, &Envelope::default(), None);
+                let understood = understand(&bytes, &Around::default());
                 let shown = file.display().to_string();
                 if args.json { show::line(&to_json(&understood, &shown).to_string())? } else { show::line(&readable(&understood, &shown))? }
             }

@@ -7,7 +7,8 @@ use tracing::{info, warn};
 
 use super::correlate::{Clue, Own};
 use super::kind::never_answer;
-use super::understand::{Understood, understand};
+use super::parse::{self, Parsed};
+use super::understand::{Around, Understood, understand_parsed};
 use crate::model::address::Address;
 use crate::model::answer::{Choice, Via};
 use crate::model::inbound::{Envelope, Evidence, Intent, Kind, Reading};
@@ -54,22 +55,13 @@ async fn take_up(store: &Store, own: &Own, sent: &impl SentText, now: i64, messa
     let to = (!message.recipient.is_empty()).then(|| message.recipient.clone());
     let envelope = Envelope { from: message.envelope_from.clone(), to };
     let raw = store.raw_of(message.id).await?;
-    let tied = whose(store, own, &envelope, &raw).await?;
-    let text = match &tied {
-        Some(tied) => sent.of(tied.known.delivery_id).await,
-        None => None,
+    let (read, effect) = match apart(move || parse::read(&raw)).await {
+        Some(parsed) => read_and_decide(store, own, sent, envelope, parsed).await?,
+        None => unreadable(),
     };
-    let (read, effect) = match read_apart(raw, envelope.clone(), text).await {
-        Some(understood) => decide(&understood, tied.as_ref(), own, &envelope),
-        None => {
-            warn!(inbound.id = message.id, "a message could not be read; it waits for a person");
-            let why = "svar could not read this message; open it with your mail program".to_owned();
-            (
-                Understanding { why, no_reply_why: Some("not read".into()), evidence: "[]".into(), ..Understanding::default() },
-                Effect::Review,
-            )
-        }
-    };
+    if read.kind.is_none() {
+        warn!(inbound.id = message.id, "a message could not be read; it waits for a person");
+    }
     if store.apply(now, message.id, message.received_at, &read, &effect).await? {
         info!(
             inbound.id = message.id,
@@ -83,15 +75,38 @@ async fn take_up(store: &Store, own: &Own, sent: &impl SentText, now: i64, messa
     Ok(())
 }
 
-/// Reads a stranger's bytes on a thread apart: should the parser panic, the message waits for a person and the daemon
+/// Runs what reads a stranger's bytes on a thread apart: should it panic, the message waits for a person and the daemon
 /// stays up.
-async fn read_apart(raw: Vec<u8>, envelope: Envelope, sent: Option<String>) -> Option<Understood> {
-    tokio::task::spawn_blocking(move || understand(&raw, &envelope, sent.as_deref())).await.ok()
+pub(super) async fn apart<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(read).await.ok()
 }
 
-async fn whose(store: &Store, own: &Own, envelope: &Envelope, raw: &[u8]) -> Result<Option<Tied>, Error> {
-    let parsed = super::parse::read(raw);
-    if let Some(clue) = own.clue(envelope, &parsed)
+async fn read_and_decide(
+    store: &Store,
+    own: &Own,
+    sent: &impl SentText,
+    envelope: Envelope,
+    parsed: Parsed,
+) -> Result<(Understanding, Effect), Error> {
+    let tied = whose(store, own, &envelope, &parsed).await?;
+    let text = match &tied {
+        Some(tied) => sent.of(tied.known.delivery_id).await,
+        None => None,
+    };
+    let is_tied = tied.as_ref().is_some_and(|tied| tied.clue.is_some());
+    let around = Around { envelope: envelope.clone(), is_tied, sent: text };
+    let understood = apart(move || understand_parsed(parsed, &around)).await;
+    Ok(understood.map_or_else(unreadable, |understood| decide(&understood, tied.as_ref(), own, &envelope)))
+}
+
+fn unreadable() -> (Understanding, Effect) {
+    let why = "svar could not read this message; open it with your mail program".to_owned();
+    let read = Understanding { why, no_reply_why: Some("not read".into()), evidence: "[]".into(), ..Understanding::default() };
+    (read, Effect::Review)
+}
+
+async fn whose(store: &Store, own: &Own, envelope: &Envelope, parsed: &Parsed) -> Result<Option<Tied>, Error> {
+    if let Some(clue) = own.clue(envelope, parsed)
         && let Some(known) = store.find_known(clue.delivery_id).await?
     {
         return Ok(Some(Tied { clue: Some(clue), known }));

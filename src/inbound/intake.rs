@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use tracing::{error, info};
 
+use super::apply::apart;
 use super::correlate::Own;
 use super::parse;
 use crate::clock::Clock;
@@ -24,7 +25,8 @@ const IDENTITY: [&str; 6] = ["Message-ID", "From", "Date", "Subject", "In-Reply-
 /// # Errors
 /// Where it could not be stored; then the source must keep it.
 pub async fn take_in(store: &Store, own: &Own, source: Source, envelope: &Envelope, bytes: Vec<u8>, now: i64) -> Result<Stored, Error> {
-    let parsed = parse::read(&bytes);
+    // S-244: what no parser can read is stored all the same, known by its bytes
+    let (parsed, bytes) = parse_apart(bytes).await;
     let content_hash = content_hash(&parsed, &bytes);
     let recipient = own.recipient(envelope, &parsed).unwrap_or_default();
     let envelope_from = envelope.from.clone().or_else(|| parsed.return_path.clone());
@@ -33,6 +35,13 @@ pub async fn take_in(store: &Store, own: &Own, source: Source, envelope: &Envelo
     let stored = store.store_raw(now, &message).await?;
     info!(inbound.id = stored.id, inbound.source = source.as_str(), size_bytes, is_new = stored.is_new, "message stored");
     Ok(stored)
+}
+
+async fn parse_apart(bytes: Vec<u8>) -> (parse::Parsed, Vec<u8>) {
+    let bytes = Arc::new(bytes);
+    let shared = bytes.clone();
+    let parsed = apart(move || parse::read(&shared)).await.unwrap_or_default();
+    (parsed, Arc::try_unwrap(bytes).unwrap_or_else(|shared| shared.to_vec()))
 }
 
 fn content_hash(parsed: &parse::Parsed, bytes: &[u8]) -> String {

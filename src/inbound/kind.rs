@@ -24,13 +24,15 @@ pub struct Sorted {
     pub evidence: Vec<Evidence>,
 }
 
-/// Sorts a message. [`Kind::Command`] is never given: whose command it is only the caller knows.
+/// Sorts a message. `is_tied`: something that svar signed came back with it, so a person's mail is an answer, whatever
+/// fields it lacks. [`Kind::Command`] is never given: whose command it is only the caller knows.
 #[must_use]
-pub fn of(parsed: &Parsed, envelope: &Envelope) -> Sorted {
+pub fn of(parsed: &Parsed, envelope: &Envelope, is_tied: bool) -> Sorted {
     let text = fold(&unquoted(&parsed.text));
     report(parsed)
         .or_else(|| bounce(parsed, envelope, &text))
         .or_else(|| automatic(parsed, envelope, &text))
+        .or_else(|| is_tied.then(|| tied(parsed)).flatten())
         .or_else(|| junk(parsed, envelope))
         .unwrap_or_else(|| from_a_person(parsed, envelope))
 }
@@ -97,7 +99,9 @@ fn local_part(address: &str) -> String {
 /// Whether the envelope sender is empty; `None` where nobody says.
 fn null_path(parsed: &Parsed, envelope: &Envelope) -> Option<bool> {
     let path = envelope.from.as_deref().or(parsed.return_path.as_deref())?;
-    Some(path.trim_matches(['<', '>', ' ']).is_empty())
+    let bare = path.trim_matches(['<', '>', ' ']);
+    // Postfix's pipe(8) says MAILER-DAEMON for the null path where null_sender is not set
+    Some(bare.is_empty() || bare.eq_ignore_ascii_case("MAILER-DAEMON"))
 }
 
 fn is_automatic(parsed: &Parsed) -> bool {
@@ -165,9 +169,17 @@ fn hints_in(parsed: &Parsed, text: &str) -> Option<(String, String)> {
     })
 }
 
+/// An answer, unless a filter on its way marked it as spam and it is no part of a thread.
+fn tied(parsed: &Parsed) -> Option<Sorted> {
+    (!is_marked_as_spam(parsed) || is_threaded(parsed)).then(|| sorted(Kind::Reply, "token", parsed.to.first().map_or("", String::as_str)))
+}
+
+fn is_marked_as_spam(parsed: &Parsed) -> bool {
+    parsed.header("X-Spam-Flag").is_some_and(|v| v.trim().eq_ignore_ascii_case("yes"))
+}
+
 fn junk(parsed: &Parsed, envelope: &Envelope) -> Option<Sorted> {
-    let spam = parsed.header("X-Spam-Flag").is_some_and(|v| v.trim().eq_ignore_ascii_case("yes"));
-    if spam && !is_threaded(parsed) {
+    if is_marked_as_spam(parsed) && !is_threaded(parsed) {
         return Some(sorted(Kind::Junk, "X-Spam-Flag", "YES"));
     }
     let list = parsed.header_names().find(|n| is_list_field(n))?;
@@ -197,7 +209,7 @@ fn from_a_person(parsed: &Parsed, envelope: &Envelope) -> Sorted {
     sorted(Kind::Unsolicited, "To", parsed.to.first().map_or("", String::as_str))
 }
 
-/// A recipient whose local part carries a tag, such as `reply+…` (S-116).
+/// A recipient whose local part carries a tag, such as `reply+…` (S-116): what tells an answer where no key is at hand.
 fn tagged_recipient(parsed: &Parsed, envelope: &Envelope) -> Option<String> {
     let all = envelope.to.iter().chain(&parsed.delivered_to).chain(&parsed.to).chain(&parsed.cc);
     all.into_iter().find(|a| is_tagged(a)).cloned()
@@ -205,9 +217,10 @@ fn tagged_recipient(parsed: &Parsed, envelope: &Envelope) -> Option<String> {
 
 fn is_tagged(address: &str) -> bool {
     let local = local_part(address);
-    ["reply", "svar"]
-        .iter()
-        .any(|base| local.strip_prefix(base).is_some_and(|rest| rest.len() > 8 && rest.starts_with(['+', '-', '=', '.'])))
+    let parts = local
+        .split_once('+')
+        .or_else(|| ["reply", "svar"].iter().find_map(|base| Some((*base, local.strip_prefix(base)?.strip_prefix(['-', '=', '.'])?))));
+    parts.is_some_and(|(base, tag)| !base.is_empty() && tag.len() > 8)
 }
 
 /// Why no automatic answer may be sent; `None` where one may (S-125, S-129).
@@ -265,7 +278,7 @@ mod tests {
         Subject: Sv: Inbjudan\r\nIn-Reply-To: <1@example.org>\r\n";
 
     fn kind(fields: &str, body: &str) -> Kind {
-        of(&read(format!("{fields}\r\n{body}\r\n").as_bytes()), &Envelope::default()).kind
+        of(&read(format!("{fields}\r\n{body}\r\n").as_bytes()), &Envelope::default(), false).kind
     }
 
     fn never(fields: &str) -> Option<&'static str> {
@@ -316,6 +329,25 @@ mod tests {
         let daemon = "Return-Path: <>\r\nFrom: MAILER-DAEMON@mx.example.net\r\nSubject: failure notice\r\n";
         assert_eq!(kind(daemon, "Hi. This is the qmail-send program. I'm afraid I wasn't able to deliver your message."), Kind::Bounce);
         assert_eq!(kind(PERSON, "The invitation to Bo said delivery failed, but I will come."), Kind::Reply);
+    }
+
+    /// S-115: what svar signed came back, so it is an answer, whatever the address is called and the mail program left out.
+    #[test]
+    fn what_is_tied_by_a_token_is_a_reply() {
+        let bare = "Return-Path: <eva@example.com>\r\nFrom: Eva <eva@example.com>\r\nTo: inbjudan.a@example.org\r\nSubject: Hej\r\n";
+        let sort = |fields: &str, is_tied| of(&read(format!("{fields}\r\nJa\r\n").as_bytes()), &Envelope::default(), is_tied).kind;
+        assert_eq!((sort(bare, false), sort(bare, true)), (Kind::Unsolicited, Kind::Reply));
+        assert_eq!(sort(&format!("{bare}List-Id: <x.example.net>\r\n"), true), Kind::Reply);
+        assert_eq!(sort(&format!("{bare}X-Spam-Flag: YES\r\n"), true), Kind::Junk);
+        assert_eq!(sort(&format!("{bare}Auto-Submitted: auto-replied\r\n"), true), Kind::AutoReply);
+        assert_eq!(sort(&bare.replace("inbjudan.a@", "inbjudan+abcdefgh1234@"), false), Kind::Reply);
+    }
+
+    /// S-143: Postfix's pipe names the null path so.
+    #[test]
+    fn a_pipes_word_for_the_null_path_is_a_machines() {
+        let envelope = Envelope { from: Some("MAILER-DAEMON".into()), to: None };
+        assert_eq!(of(&read(format!("{PERSON}\r\nNej, jag kan inte svara nu.\r\n").as_bytes()), &envelope, true).kind, Kind::AutoReply);
     }
 
     #[test]

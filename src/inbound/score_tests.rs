@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use unicode_normalization::UnicodeNormalization;
 
-use super::understand::{to_json, understand};
+use super::understand::{Around, to_json, understand};
 use super::{kind, parse, quote};
 use crate::model::inbound::{Envelope, Kind};
 use crate::wire::html;
@@ -70,7 +70,7 @@ fn the_replies_of_the_corpus_are_understood() {
     let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
     let (mut criticals, mut predictions) = (Vec::new(), String::new());
     for truth in manifest(&folder) {
-        let u = understand(&raw(&folder, &truth), &Envelope::default(), None);
+        let u = understand(&raw(&folder, &truth), &Around::default());
         let file = truth["file"].as_str().unwrap();
         predictions.push_str(&format!("{}\n", to_json(&u, file)));
         let said = u.reading.intent.as_str();
@@ -160,7 +160,7 @@ fn machines_are_told_from_people() {
     let Some(corpus) = corpus() else { return };
     let sort = |category: &str| -> Vec<(Value, Kind)> {
         let folder = corpus.join(category);
-        let of = |l: &Value| kind::of(&parse::read(&raw(&folder, l)), &Envelope::default()).kind;
+        let of = |l: &Value| kind::of(&parse::read(&raw(&folder, l)), &Envelope::default(), false).kind;
         manifest(&folder).into_iter().map(|l| (l.clone(), of(&l))).collect()
     };
     let count = |category: &str, wanted: &dyn Fn(&Value, Kind) -> bool| -> (usize, usize) {
@@ -192,7 +192,7 @@ fn damaged_mail_gives_a_value() {
         for line in manifest(&folder) {
             let mut bytes = raw(&folder, &line);
             if category == "malformed" {
-                let _ = understand(&bytes, &Envelope::default(), None);
+                let _ = understand(&bytes, &Around::default());
             }
             bytes.truncate(20_000);
             for _ in 0..8 {
@@ -202,7 +202,7 @@ fn damaged_mail_gives_a_value() {
                 }
             }
             bytes.truncate(random(bytes.len() + 1));
-            let _ = understand(&bytes, &Envelope::default(), None);
+            let _ = understand(&bytes, &Around::default());
         }
     }
 }

@@ -28,11 +28,28 @@ pub struct Understood {
     pub complaint: Option<Complaint>,
 }
 
-/// Understands a message. `sent` is the text of the mail it answers.
+/// What is known of a message beside its bytes.
+#[derive(Clone, Debug, Default)]
+pub struct Around {
+    /// The envelope it came in.
+    pub envelope: Envelope,
+    /// Something that svar signed ties it to a delivery, so that it is an answer whatever it looks like.
+    pub is_tied: bool,
+    /// The text of the mail it answers.
+    pub sent: Option<String>,
+}
+
+/// Understands a message, from its bytes.
 #[must_use]
-pub fn understand(raw: &[u8], envelope: &Envelope, sent: Option<&str>) -> Understood {
-    let parsed = parse::read(raw);
-    let sorted = kind::of(&parsed, envelope);
+pub fn understand(raw: &[u8], around: &Around) -> Understood {
+    understand_parsed(parse::read(raw), around)
+}
+
+/// Understands a message that was parsed before.
+#[must_use]
+pub fn understand_parsed(parsed: parse::Parsed, around: &Around) -> Understood {
+    let sent = around.sent.as_deref();
+    let sorted = kind::of(&parsed, &around.envelope, around.is_tied);
     let own_words = quote::own_words(&parsed, sent);
     let reading = reading_of(&parsed, sorted.kind, &own_words, sent);
     let report = parsed.delivery_status.as_deref().map(report::read_delivery_status);
@@ -135,7 +152,7 @@ mod tests {
         let raw = "From: Eva Berg <eva@example.com>\r\nTo: reply+abcdefgh1234@example.org\r\nSubject: Sv: Inbjudan\r\nIn-Reply-To: <1@example.org>\r\n\
             Content-Type: text/plain; charset=utf-8\r\n\r\nJa, gärna! Vi blir två.\r\n\r\nMvh Eva\r\n\r\nDen 2 nov. 2026 kl. 09:00 skrev Monica <m@example.org>:\r\n\
             > Svara JA, NEJ eller AVREGISTRERA\r\n";
-        let u = understand(raw.as_bytes(), &Envelope::default(), None);
+        let u = understand(raw.as_bytes(), &Around::default());
         assert_eq!((u.kind, u.reading.intent, u.reading.guests, u.reading.apply), (Kind::Reply, Intent::Yes, Some(1), true));
         let json = to_json(&u, "a.eml");
         assert_eq!((json["visible_text"].as_str(), json["language"].as_str()), (Some("Ja, gärna! Vi blir två."), Some("sv")));
@@ -145,7 +162,7 @@ mod tests {
     fn nothing_a_machine_writes_is_an_answer() {
         let raw =
             b"Return-Path: <>\r\nFrom: eva@example.com\r\nTo: reply+abcdefgh1234@example.org\r\nAuto-Submitted: auto-replied\r\n\r\nJA\r\n";
-        let u = understand(raw, &Envelope::default(), None);
+        let u = understand(raw, &Around::default());
         assert_eq!((u.kind, u.reading.intent), (Kind::AutoReply, Intent::AutoReply));
     }
 }
