@@ -81,19 +81,39 @@ fn attribution_end(lines: &[Line<'_>], at: usize) -> Option<usize> {
         text.push(' ');
         let followed = lines[end + 1..].iter().take(3).find(|l| !l.is_blank()).is_some_and(|l| l.marked);
         if (closes_with_colon(line) || followed) && is_attribution(text.trim_end(), followed) {
-            return Some(end);
+            return begins_with_first(&lines[at..=end], followed).then_some(end);
         }
     }
     None
 }
 
+/// An answer may stand right above the attribution, without an empty line between. The attribution is the last lines that
+/// have both its verb and its date; where there is no such pair, it begins with a line that holds a date or an address.
+fn begins_with_first(lines: &[Line<'_>], followed: bool) -> bool {
+    let joined = |from: usize| lines[from..].iter().map(|l| l.folded.as_str()).collect::<Vec<_>>().join(" ");
+    let mut later = (1..lines.len()).map(joined);
+    let first = &lines[0].folded;
+    let says = dated_digits(first) >= 3 || first.split_whitespace().any(|word| word.trim_start_matches('@').contains('@'));
+    !later.any(|rest| has_verb(&rest) && dated_digits(&rest) >= 3)
+        && (says || !(1..lines.len()).any(|from| is_attribution(&joined(from), followed)))
+}
+
 fn closes_with_colon(line: &Line<'_>) -> bool {
-    line.folded.ends_with(':')
+    line.folded.ends_with(':') || line.folded.ends_with(" ----")
+}
+
+fn has_verb(text: &str) -> bool {
+    ALL.iter().flat_map(|w| &w.quote.wrote).any(|verb| has_word(text, verb))
+}
+
+/// Digits outside of addresses.
+fn dated_digits(text: &str) -> usize {
+    text.split_whitespace().filter(|word| !word.contains('@')).flat_map(str::bytes).filter(u8::is_ascii_digit).count()
 }
 
 /// Somebody wrote something at some time, or from some address.
 fn is_attribution(text: &str, followed: bool) -> bool {
-    let wrote = ALL.iter().flat_map(|w| &w.quote.wrote).any(|verb| has_word(text, verb));
+    let wrote = has_verb(text);
     let address = text.contains('@');
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
     let dated = digits >= 3;

@@ -129,6 +129,25 @@ mod tests {
         }
     }
 
+    /// Many programs leave no empty line between: the answer is not taken for the attribution's first line.
+    #[test]
+    fn an_answer_right_above_the_attribution_stays() {
+        for attribution in [
+            "Le 4 janv. 2016 19:03, \"Monica Ahlgren\"\n<monica@example.org>\na écrit :\n\n> OUI",
+            "Op 16 aug. 2026 05:13 schreef \"Monica\" <monica@example.org> het\nvolgende geschreven:\n\n> JA",
+            "Monica <monica@example.org> schrieb am Do. 16. Mai 2024 um 00:02:\n\nJA",
+            "W dniu 2023-01-20 21:31:20 użytkownik Monica monica@example.org napisał:\nTAK",
+            "Wiadomość napisana przez Monica monica@example.org w dniu 17.01.2023, o godz. 11:09:\nTAK",
+            "On Thu, 5 Nov 2026 at 09:12, Monica Ahlgren\n<monica@example.org> wrote:\n> YES",
+            "---- On Tue, 22 Dec 2015 14:17:36 +0530 Monica<monica@example.org> wrote ----\nYES",
+            "Monica <monica78910@example.org> skrev:\n> JA",
+        ] {
+            for answer in ["Jag kommer!", "Jag skrev nej först.\nMen nu kommer jag, till kollegan @elberet också"] {
+                assert_eq!(own(&format!("{answer}\n{attribution}")), answer, "{attribution}");
+            }
+        }
+    }
+
     #[test]
     fn answers_below_and_between_quotes_are_joined() {
         assert_eq!(own("> Kommer du?\n\nJa!\n\n> Med vem?\n\nIngen.\n\nHälsningar\nAnna"), "Ja!\n\nIngen.");
