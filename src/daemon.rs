@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -128,9 +129,11 @@ impl Guard {
     /// [`Error::Taken`] where another daemon serves that file.
     pub fn take(store: &Store) -> Result<Self, Error> {
         let Some(file) = store.file() else { return Ok(Self(None)) };
-        let path = file.with_extension("lock");
+        let mut path = file.as_os_str().to_owned();
+        path.push(".lock");
+        let path = Path::new(&path);
         let shown = || path.display().to_string();
-        let lock = File::options().create(true).truncate(false).write(true).open(&path).map_err(|error| Error::Lock(shown(), error))?;
+        let lock = File::options().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(|error| Error::Lock(shown(), error))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self(Some(lock))),
             Err(std::fs::TryLockError::WouldBlock) => Err(Error::Taken(file.display().to_string())),

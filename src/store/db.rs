@@ -5,6 +5,8 @@
 //! `BEGIN IMMEDIATE` (a transaction that reads first and writes later would fail at once, not wait), a few that read.
 
 use std::borrow::Cow;
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -189,9 +191,9 @@ impl Db {
     }
 
     async fn open_file(file: &Path) -> Result<Self, Error> {
+        let file = made_and_found(file)?;
         let options = SqliteConnectOptions::from_str("sqlite:")?
-            .filename(file)
-            .create_if_missing(true)
+            .filename(&file)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
@@ -200,8 +202,8 @@ impl Db {
             .statement_cache_capacity(200)
             .row_buffer_size(1024);
         let write = SqlitePoolOptions::new().max_connections(1).min_connections(1).connect_with(options.clone()).await?;
-        let read = SqlitePoolOptions::new().max_connections(4).connect_lazy_with(options.create_if_missing(false).read_only(true));
-        Ok(Self::Sqlite { read, write, file: file.to_owned() })
+        let read = SqlitePoolOptions::new().max_connections(4).connect_lazy_with(options.read_only(true));
+        Ok(Self::Sqlite { read, write, file })
     }
 
     /// A connection to read with.
@@ -242,6 +244,18 @@ impl Db {
             Self::Postgres(pool) => pool.close().await,
         }
     }
+}
+
+/// Makes the file where there is none, for its owner alone: it holds people's mail (S-222). SQLite gives what it lays beside
+/// it the same mode. The path comes back without links, so that one file has one name, whichever way it was reached.
+fn made_and_found(file: &Path) -> Result<PathBuf, Error> {
+    let failed = |error| Error::File { file: file.to_owned(), error };
+    match File::options().write(true).create_new(true).mode(0o600).open(file) {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(failed(error)),
+    }
+    file.canonicalize().map_err(failed)
 }
 
 /// On a full disk SQLite rolls back by itself, and sqlx's count of open transactions is off from then on: that

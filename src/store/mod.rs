@@ -35,6 +35,14 @@ pub enum Error {
     /// The database said no, or was not there. Trying again may help.
     #[error("the database did not do its part: {0}")]
     Database(#[from] sqlx::Error),
+    /// The file cannot be made or reached. Trying again does not help.
+    #[error("the database {} cannot be opened: {error}; svar must be able to write in its folder", file.display())]
+    File {
+        /// The file.
+        file: std::path::PathBuf,
+        /// The system's words.
+        error: std::io::Error,
+    },
     /// The tables could not be brought up to date.
     #[error("the tables could not be brought up to date: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
@@ -76,7 +84,7 @@ impl Store {
         Ok(Self { db })
     }
 
-    /// The SQLite file, where it is one.
+    /// The SQLite file, where it is one: its path without links.
     #[must_use]
     pub fn file(&self) -> Option<&std::path::Path> {
         match &self.db {
