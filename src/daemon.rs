@@ -84,7 +84,7 @@ impl Sockets {
         let lmtp = bind_tcp("intake.lmtp", config.intake.lmtp).await?;
         let web = bind_tcp("web.listen", config.web_listen).await?;
         let lmtp_unix = match &config.intake.lmtp_socket {
-            Some(path) => Some(bind_unix(path)?),
+            Some(path) => Some(bind_unix(path, config.intake.lmtp_socket_mode)?),
             None => None,
         };
         for (name, socket) in [("lmtp", &lmtp), ("web", &web)] {
@@ -110,12 +110,16 @@ async fn bind_tcp(key: &'static str, address: Option<SocketAddr>) -> Result<Opti
     TcpListener::bind(address).await.map(Some).map_err(|error| Error::Listen { key, address: address.to_string(), error })
 }
 
-/// A socket that nobody serves any more is left over from a daemon that was killed: it is replaced.
-fn bind_unix(path: &Path) -> Result<UnixListener, Error> {
+/// A socket that nobody serves any more is left over from a daemon that was killed: it is replaced. Who may write to it is
+/// said by its mode, not by the daemon's umask: the mail server is another user.
+fn bind_unix(path: &Path, mode: u32) -> Result<UnixListener, Error> {
     if std::os::unix::net::UnixStream::connect(path).is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused) {
         _ = std::fs::remove_file(path);
     }
-    UnixListener::bind(path).map_err(|error| Error::Listen { key: "intake.lmtp_socket", address: path.display().to_string(), error })
+    let failed = |error| Error::Listen { key: "intake.lmtp_socket", address: path.display().to_string(), error };
+    let socket = UnixListener::bind(path).map_err(failed)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
+    Ok(socket)
 }
 
 /// Holds the one right to serve a SQLite file; PostgreSQL needs none. Given back when dropped, also by a kill.

@@ -1,6 +1,7 @@
 //! What comes in, from people and from strangers: promise 1, S-100…S-129, S-226.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
@@ -146,6 +147,8 @@ fn an_answer_comes_in_over_a_unix_socket() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("lmtp");
     let (sink, home, daemon) = party(1, |s| s.lmtp_socket = setting(&path));
+    // the mail server is another user
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
     let answer = reply(&sink, 0, "Nej tyvärr, jag kan inte.", "");
     let mut lmtp = Lmtp::over(UnixStream::connect(&path).unwrap());
     assert!(lmtp.deliver(&answer.from, &answer.to, answer.message.replace('\n', "\r\n").as_bytes()).starts_with("250"));
