@@ -30,10 +30,10 @@ pub async fn step(store: &Store, sender: &Sender, keys: &Keys, layout: &Layout, 
     Ok(untold.len())
 }
 
-/// The confirmation of an answer that counts, where one is due.
+/// The confirmation of an answer that counts, where one is due. An answer that a later one has overtaken is not confirmed.
 fn confirmation(sender: &Sender, keys: &Keys, layout: &Layout, about: &Untold) -> Option<NewNotice> {
     let intent = about.intent.as_deref()?;
-    let counts = about.state != "review" && ["yes", "no", "maybe", "unsubscribe"].contains(&intent);
+    let counts = about.state != "review" && (intent == "unsubscribe" || about.recorded.as_deref() == Some(intent));
     if !sender.confirmations || !counts || about.no_reply_why.is_some() {
         return None;
     }
@@ -42,7 +42,7 @@ fn confirmation(sender: &Sender, keys: &Keys, layout: &Layout, about: &Untold) -
         return None;
     }
     let language = language_of(layout, about);
-    let guests = about.guests.filter(|n| *n > 0 && intent == "yes");
+    let guests = about.recorded_guests.filter(|n| *n > 0 && intent == "yes");
     let data = json!({
         "first_name": about.first_name, "guests": guests, "organiser": { "name": sender.organiser },
         "yes": intent == "yes", "no": intent == "no", "maybe": intent == "maybe", "unsubscribe": intent == "unsubscribe",

@@ -7,7 +7,7 @@ use super::db::{Conn, values};
 use super::suppression::{self, Suppress};
 use super::{Error, Store, event};
 use crate::model::address::Address;
-use crate::model::answer::{Choice, Given, Via};
+use crate::model::answer::{Choice, Given, Meeting, Via};
 use crate::model::event::{Cause, Event};
 use crate::model::inbound::{Intent, Kind, Source};
 use crate::model::suppression::Reason;
@@ -304,8 +304,11 @@ impl Store {
 
     /// A person decides what a message means. `who` and `about` name contact and campaign where svar could not.
     ///
+    /// An answer counts from when it was written, not from when it was decided: where the contact has said something else
+    /// since, the decision is refused, and nothing is changed.
+    ///
     /// # Errors
-    /// [`Error::Unknown`] for an unknown message; [`Error::Refused`] where it was decided before or is tied to nobody.
+    /// [`Error::Unknown`] for an unknown message; [`Error::Refused`] where it is tied to nobody, or a later answer stands.
     pub async fn decide(&self, now: i64, id: i64, decision: Decision, who: Option<i64>, about: Option<i64>) -> Result<(), Error> {
         let mut tx = self.db.begin().await?;
         let sql = "SELECT state, contact_id, campaign_id, delivery_id, received_at, own_words FROM inbound WHERE id = $1";
@@ -336,7 +339,9 @@ impl Store {
                 let comment = own_words.unwrap_or_default();
                 let given = Given { choice, guests: said, comment, via: Via::Mail, given_at: received_at };
                 let asked = Asked { campaign_id, contact_id, delivery_id, inbound_id: Some(id), cause: Cause::Operator };
-                answer::register(&mut tx, now, asked, &given).await?;
+                if answer::register(&mut tx, now, asked, &given).await? == Meeting::TooOld {
+                    return Err(overtaken(id, choice));
+                }
             }
             Decision::Unsubscribe => suppress_contact(&mut tx, now, id, contact_id, Reason::Unsubscribed, Cause::Operator).await?,
             Decision::Nothing => {}
@@ -347,6 +352,13 @@ impl Store {
         tx.execute(sql, values![word, guests, contact_id, campaign_id, now, told_at, id]).await?;
         tx.commit().await
     }
+}
+
+fn overtaken(id: i64, choice: Choice) -> Error {
+    Error::Refused(format!(
+        "message {id} is older than the answer on record, which stands; to overrule that: svar respond ADDRESS NAME {choice}; \
+         to be done with the message: svar review {id} other"
+    ))
 }
 
 fn what_of(effect: &Effect) -> &'static str {

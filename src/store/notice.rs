@@ -58,6 +58,10 @@ pub struct Untold {
     pub campaign_source: Option<String>,
     /// The campaign's language.
     pub campaign_language: Option<String>,
+    /// The contact's answer that counts now, from whichever message: only what stands is confirmed.
+    pub recorded: Option<String>,
+    /// The guests of that answer.
+    pub recorded_guests: Option<i64>,
 }
 
 /// A notice to be sent.
@@ -133,8 +137,9 @@ impl Store {
         let sql = "SELECT i.id, i.state, i.kind, i.intent, i.guests, i.own_words, i.subject, i.from_address, i.envelope_from, i.message_id,
                        i.reference_ids, i.secondary, i.no_reply_why, i.why, i.delivery_id, i.contact_id, c.address AS contact_address,
                        c.first_name, c.last_name, c.language AS contact_language, i.campaign_id, ca.name AS campaign, ca.source AS campaign_source,
-                       ca.language AS campaign_language
+                       ca.language AS campaign_language, a.choice AS recorded, a.guests AS recorded_guests
                    FROM inbound i LEFT JOIN contact c ON c.id = i.contact_id LEFT JOIN campaign ca ON ca.id = i.campaign_id
+                   LEFT JOIN answer a ON a.campaign_id = i.campaign_id AND a.contact_id = i.contact_id AND a.superseded_at IS NULL
                    WHERE i.told_at IS NULL AND i.state IN ('applied', 'review', 'settled') ORDER BY i.id LIMIT $1";
         self.db.read().await?.all(sql, values![limit]).await
     }

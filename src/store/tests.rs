@@ -307,6 +307,30 @@ async fn a_person_decides_what_waits_and_the_writer_is_told_once() {
     }
 }
 
+/// What a person decides of an old message does not undo what its writer said since, and nobody is told that it did.
+#[tokio::test]
+async fn a_decision_on_an_old_message_is_refused_where_a_later_answer_stands() {
+    for (store, _dir) in stores().await {
+        sending_to(&store, 1).await;
+        let claimed = send_all(&store).await;
+        let known = store.find_known(claimed[0].id).await.unwrap().unwrap();
+        let unclear = incoming(&store, "1", reading_of(&known, Intent::Other), Effect::Review).await;
+        let yes = Given { choice: Choice::Yes, guests: Some(1), comment: String::new(), via: Via::Phone, given_at: NOW + 5 };
+        store.respond(NOW + 5, known.contact_id, "natverk", &yes).await.unwrap();
+        let refused = store.decide(NOW + 9, unclear, Decision::Answer(Choice::No, None), None, None).await.unwrap_err();
+        assert!(refused.to_string().contains("older than the answer on record"), "{refused}");
+        let status = store.status("natverk").await.unwrap();
+        assert_eq!((status.answers.yes, status.answers.no, status.review), (1, 0, 1));
+        let history = store.history(known.contact_id).await.unwrap();
+        assert!(history.iter().all(|row| row.what != "inbound.decided"));
+        store.decide(NOW + 9, unclear, Decision::Nothing, None, None).await.unwrap();
+        // an answer that comes late is stored, and what stands is told beside it
+        incoming(&store, "2", reading_of(&known, Intent::No), Effect::Answer { choice: Choice::No, guests: None, via: Via::Mail }).await;
+        let untold = store.list_untold(10).await.unwrap().remove(0);
+        assert_eq!((untold.intent.as_deref(), untold.recorded.as_deref(), untold.recorded_guests), (Some("no"), Some("yes"), Some(1)));
+    }
+}
+
 #[tokio::test]
 async fn a_report_ends_the_delivery_and_only_a_hard_one_suppresses() {
     for (store, _dir) in stores().await {
