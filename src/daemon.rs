@@ -137,7 +137,8 @@ impl Guard {
         path.push(".lock");
         let path = Path::new(&path);
         let shown = || path.display().to_string();
-        let lock = File::options().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(|error| Error::Lock(shown(), error))?;
+        let lock =
+            File::options().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(|error| Error::Lock(shown(), error))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self(Some(lock))),
             Err(std::fs::TryLockError::WouldBlock) => Err(Error::Taken(file.display().to_string())),

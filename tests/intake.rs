@@ -201,6 +201,28 @@ fn machines_are_read_for_what_they_are() {
     assert!(daemon.term().success());
 }
 
+/// S-117, S-126: a stranger who has the token changes the answer, and the organiser is told whose hand it was.
+#[test]
+fn an_answer_by_another_hand_is_told_to_the_organiser() {
+    let (sink, home, daemon) = party(1, |_| {});
+    assert!(bring(&daemon, &reply(&sink, 0, YES, "")).starts_with("250"));
+    status(&home, "the yes", |s| s["answers"]["yes"] == 1);
+    let mut forged = reply(&sink, 0, "Nej tack.", "");
+    forged.message = forged.message.replace(&guest(0), "other@evil.example");
+    forged.from = "other@evil.example".into();
+    assert!(bring(&daemon, &forged).starts_with("250"));
+    status(&home, "the no", |s| s["answers"]["no"] == 1);
+    let told = wait::until("the word to the organiser", wait::LONG, || sink.received_by("monica@guests.example.org").into_iter().next());
+    let text = super::support::message::text(&told.bytes);
+    for part in ["other@evil.example skrev", &guest(0), "Nej tack.", "svar respond"] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    let answers = home.json(["answers", "natverk", "--json"]);
+    assert_eq!(answers[0]["written_by"], "other@evil.example");
+    assert!(home.ok(["answers", "natverk", "--csv"]).contains("other@evil.example"));
+    assert!(daemon.term().success());
+}
+
 /// What svar is not sure of waits; a word decides it, and the writer is told once.
 #[test]
 fn a_person_decides_in_a_word() {

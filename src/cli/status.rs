@@ -105,6 +105,9 @@ fn one(office: &Office, status: &Status) -> Result<(), Failure> {
     show::line(&format!("  mails to {} people: {}", status.contacts, shown.join(", ")))
 }
 
+/// "written by" is empty where it was the person themselves.
+const ANSWER_HEAD: [&str; 8] = ["name", "address", "answer", "guests", "via", "when", "words", "written by"];
+
 /// Runs `svar answers`.
 pub(super) async fn answers(office: &Office, args: AnswersArgs) -> Result<Exit, Failure> {
     let answers = office.store.list_answers(&args.name).await?;
@@ -124,14 +127,14 @@ pub(super) async fn answers(office: &Office, args: AnswersArgs) -> Result<Exit, 
     let rows = answers.into_iter().map(|a| {
         let name = format!("{} {}", a.first_name, a.last_name).trim().to_owned();
         let guests = a.guests.map_or_else(String::new, |n| n.to_string());
-        [name, a.address, a.answer, guests, a.via, show::time(zone, a.given_at), a.comment]
+        let writer = a.written_by.map_or_else(String::new, |writer| if writer.is_empty() { "?".to_owned() } else { writer });
+        [name, a.address, a.answer, guests, a.via, show::time(zone, a.given_at), a.comment, writer]
     });
     if args.csv {
         return csv(rows);
     }
-    let head = ["name", "address", "answer", "guests", "via", "when", "words"];
     show::table(
-        &head,
+        &ANSWER_HEAD,
         rows.map(|mut row| {
             row[6] = show::brief(&row[6], 60);
             row.to_vec()
@@ -140,10 +143,10 @@ pub(super) async fn answers(office: &Office, args: AnswersArgs) -> Result<Exit, 
     Ok(Exit::Done)
 }
 
-fn csv(rows: impl Iterator<Item = [String; 7]>) -> Result<Exit, Failure> {
+fn csv(rows: impl Iterator<Item = [String; 8]>) -> Result<Exit, Failure> {
     let failed = |error: csv::Error| Failure::new(Exit::Failed, error);
     let mut writer = csv::Writer::from_writer(std::io::stdout());
-    writer.write_record(["name", "address", "answer", "guests", "via", "when", "words"]).map_err(failed)?;
+    writer.write_record(ANSWER_HEAD).map_err(failed)?;
     for row in rows {
         writer.write_record(row.iter().map(|cell| harmless(cell))).map_err(failed)?;
     }

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::correlate::{Clue, Own};
 use super::kind::never_answer;
 use super::understand::{Understood, understand};
-use crate::model::address::Address;
+use crate::model::address::{Address, is_same};
 use crate::model::answer::{Choice, Via};
 use crate::model::inbound::{Envelope, Evidence, Intent, Kind, Reading};
 use crate::model::outcome::{Class, classify, find_enhanced};
@@ -195,8 +195,9 @@ fn guests_of(reading: &Reading, choice: Choice) -> Option<u32> {
 /// S-117: a valid token and another author is an answer for the invitee, and says so.
 fn flag_of(understood: &Understood, known: &Known) -> String {
     match understood.parsed.from.as_deref() {
-        Some(from) if !from.eq_ignore_ascii_case(&known.address_key) => format!("written by {from}"),
-        _ => String::new(),
+        Some(from) if is_same(from, &known.address_key) => String::new(),
+        Some(from) => format!("written by {from}"),
+        None => "its writer gives no address".to_owned(),
     }
 }
 

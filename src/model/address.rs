@@ -104,6 +104,12 @@ impl Address {
     }
 }
 
+/// Whether two texts are one address, however they are spelled. What is no address is the same as nothing.
+#[must_use]
+pub fn is_same(one: &str, other: &str) -> bool {
+    matches!((Address::parse(one), Address::parse(other)), (Ok(one), Ok(other)) if one.key() == other.key())
+}
+
 fn check_domain(text: &str, domain: &str) -> Result<(), AddressError> {
     let bad = |found| Err(AddressError::Character { address: text.to_owned(), found });
     if let Some(found) = domain.chars().find(|c| !(c.is_ascii_alphanumeric() || *c == '-' || *c == '.')) {

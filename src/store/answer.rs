@@ -4,6 +4,7 @@ use sqlx::FromRow;
 
 use super::db::{Conn, values};
 use super::{Error, Store, contact, event};
+use crate::model::address::is_same;
 use crate::model::answer::{Choice, Given, Meeting, Via, meet};
 use crate::model::event::{Cause, Event};
 
@@ -38,6 +39,8 @@ pub struct AnswerRow {
     pub given_at: i64,
     /// The message behind it.
     pub inbound_id: Option<i64>,
+    /// Who wrote that message, where it was another than the contact (S-117); empty where it names nobody.
+    pub written_by: Option<String>,
 }
 
 #[derive(FromRow)]
@@ -146,9 +149,14 @@ impl Store {
     /// [`Error::Unknown`] where there is no such campaign.
     pub async fn list_answers(&self, campaign: &str) -> Result<Vec<AnswerRow>, Error> {
         let campaign = self.get_campaign(campaign).await?;
-        let sql = "SELECT c.address, c.first_name, c.last_name, a.choice AS answer, a.guests, a.comment, a.via, a.given_at, a.inbound_id
-                   FROM answer a JOIN contact c ON c.id = a.contact_id
+        let sql = "SELECT c.address, c.first_name, c.last_name, a.choice AS answer, a.guests, a.comment, a.via, a.given_at, a.inbound_id,
+                       i.from_address AS written_by
+                   FROM answer a JOIN contact c ON c.id = a.contact_id LEFT JOIN inbound i ON i.id = a.inbound_id
                    WHERE a.campaign_id = $1 AND a.superseded_at IS NULL ORDER BY a.choice DESC, c.last_name, c.first_name, c.address_key";
-        self.db.read().await?.all(sql, values![campaign.id]).await
+        let mut rows: Vec<AnswerRow> = self.db.read().await?.all(sql, values![campaign.id]).await?;
+        for row in &mut rows {
+            row.written_by = row.written_by.take().filter(|writer| !is_same(writer, &row.address));
+        }
+        Ok(rows)
     }
 }

@@ -8,7 +8,7 @@ use super::{Error, Stop, Store, event, list_of_marks};
 use crate::model::event::{Cause, Event};
 
 /// A message that nobody has been told of yet.
-#[derive(Clone, Debug, FromRow)]
+#[derive(Clone, Debug, Default, FromRow)]
 pub struct Untold {
     /// The row of the message.
     pub id: i64,
@@ -54,8 +54,8 @@ pub struct Untold {
     pub campaign_id: Option<i64>,
     /// The campaign's name.
     pub campaign: Option<String>,
-    /// The campaign file.
-    pub campaign_source: Option<String>,
+    /// The campaign's kind.
+    pub campaign_kind: Option<String>,
     /// The campaign's language.
     pub campaign_language: Option<String>,
     /// The contact's answer that counts now, from whichever message: only what stands is confirmed.
@@ -67,7 +67,7 @@ pub struct Untold {
 /// A notice to be sent.
 #[derive(Clone, Debug)]
 pub struct NewNotice {
-    /// `confirmation`, `question` or `review`: with the message it makes the notice unique.
+    /// `confirmation`, `question`, `review` or `writer`: with the message it makes the notice unique.
     pub about: &'static str,
     /// To whom.
     pub recipient: String,
@@ -136,7 +136,7 @@ impl Store {
     pub async fn list_untold(&self, limit: i64) -> Result<Vec<Untold>, Error> {
         let sql = "SELECT i.id, i.state, i.kind, i.intent, i.guests, i.own_words, i.subject, i.from_address, i.envelope_from, i.message_id,
                        i.reference_ids, i.secondary, i.no_reply_why, i.why, i.delivery_id, i.contact_id, c.address AS contact_address,
-                       c.first_name, c.last_name, c.language AS contact_language, i.campaign_id, ca.name AS campaign, ca.source AS campaign_source,
+                       c.first_name, c.last_name, c.language AS contact_language, i.campaign_id, ca.name AS campaign, ca.kind AS campaign_kind,
                        ca.language AS campaign_language, a.choice AS recorded, a.guests AS recorded_guests
                    FROM inbound i LEFT JOIN contact c ON c.id = i.contact_id LEFT JOIN campaign ca ON ca.id = i.campaign_id
                    LEFT JOIN answer a ON a.campaign_id = i.campaign_id AND a.contact_id = i.contact_id AND a.superseded_at IS NULL
