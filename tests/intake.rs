@@ -223,6 +223,25 @@ fn an_answer_by_another_hand_is_told_to_the_organiser() {
     assert!(daemon.term().success());
 }
 
+/// S-139: an opt-out that was a mistake is put right by the organiser, who hears of it.
+#[test]
+fn a_yes_after_an_opt_out_waits_for_the_organiser_who_can_lift_it() {
+    let (sink, home, daemon) = party(1, |_| {});
+    assert!(bring(&daemon, &reply(&sink, 0, "Avregistrera mig", "")).starts_with("250"));
+    status(&home, "the opt-out", |s| s["unsubscribed"] == 1);
+    assert!(bring(&daemon, &reply(&sink, 0, YES, "")).starts_with("250"));
+    status(&home, "the yes waiting", |s| s["review"] == 1 && s["answers"]["yes"] == 0);
+    wait::until("the word to the organiser", wait::LONG, || (!sink.received_by("monica@guests.example.org").is_empty()).then_some(()));
+    let id = home.json(["review", "--json"])[0]["id"].to_string();
+    assert!(!home.run(["contacts", "allow", &guest(0)]).status.success(), "a reason is asked for");
+    assert!(home.ok(["contacts", "allow", &guest(0), "--note", "ångrade sig"]).contains("may be mailed again"));
+    home.ok(["review", &id, "yes"]);
+    let now = status(&home, "the yes", |s| s["answers"]["yes"] == 1);
+    assert_eq!(now["unsubscribed"], 0);
+    wait::until("both confirmations", wait::LONG, || (sink.received_by(&guest(0)).len() == 3).then_some(()));
+    assert!(daemon.term().success());
+}
+
 /// What svar is not sure of waits; a word decides it, and the writer is told once.
 #[test]
 fn a_person_decides_in_a_word() {

@@ -55,8 +55,14 @@ async fn decide(office: &Office, id: i64, decision: &str, args: &Args) -> Result
         Some(name) => Some(office.store.get_campaign(name).await?.id),
         None => None,
     };
-    office.store.decide(office.now(), id, decision, who, about).await?;
-    show::line(&format!("message {id} is decided"))
+    let silenced = office.store.decide(office.now(), id, decision, who, about).await?;
+    show::line(&format!("message {id} is decided"))?;
+    match silenced {
+        Some(address) => show::line(&format!(
+            "{address} is suppressed and is not told; if it was a mistake: svar contacts allow {address} --note \"asked to be back\""
+        )),
+        None => Ok(()),
+    }
 }
 
 async fn list(office: &Office, id: Option<i64>, json: bool) -> Result<(), Failure> {

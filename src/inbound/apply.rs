@@ -182,6 +182,8 @@ fn answer(understood: &Understood, tied: &Tied) -> (Effect, String) {
         (_, Some(choice)) if reading.apply => match (tied.known.campaign_kind.as_str(), tied.known.campaign_state.as_str()) {
             ("newsletter", _) => review("an answer, but a newsletter asks nothing"),
             (_, "cancelled") => review("an answer, but the campaign was cancelled"),
+            // Not told, because suppressed; and perhaps the opt-out was the mistake: a person lifts it, or not.
+            _ if choice != Choice::No && tied.known.suppressed.is_some() => review("an answer, but its writer gets no mail from us"),
             _ => (Effect::Answer { choice, guests: guests_of(reading, choice), via: Via::Mail }, flagged),
         },
         _ => review("not sure what it means"),

@@ -331,6 +331,31 @@ async fn a_decision_on_an_old_message_is_refused_where_a_later_answer_stands() {
     }
 }
 
+/// S-139, S-247: a person lifts what a person or a report did, and never a complaint.
+#[tokio::test]
+async fn a_suppression_is_lifted_with_a_reason_but_not_a_complaint() {
+    for (store, _dir) in stores().await {
+        sending_to(&store, 1).await;
+        let claimed = send_all(&store).await;
+        let (id, address) = (claimed[0].contact.id, claimed[0].contact.person.address.clone());
+        assert_eq!(store.allow(NOW, &address, "").await.unwrap(), None);
+        store.suppress(NOW, &address, Reason::Unsubscribed, "").await.unwrap();
+        let known = store.find_known(claimed[0].id).await.unwrap().unwrap();
+        assert_eq!(known.suppressed.as_deref(), Some("unsubscribed"));
+        let waiting = incoming(&store, "1", reading_of(&known, Intent::Yes), Effect::Review).await;
+        let yes = Decision::Answer(Choice::Yes, None);
+        assert_eq!(store.decide(NOW, waiting, yes, None, None).await.unwrap(), Some(address.to_string()));
+        assert_eq!(store.allow(NOW, &address, "asked to be back").await.unwrap(), Some(Reason::Unsubscribed));
+        assert_eq!(store.suppression_of(&address).await.unwrap(), None);
+        assert_eq!(store.decide(NOW, waiting, yes, None, None).await.unwrap(), None);
+        let history = store.history(id).await.unwrap();
+        assert!(history.iter().any(|row| row.what == "contact.allowed" && row.detail()["note"] == "asked to be back"));
+        store.suppress(NOW, &address, Reason::Complaint, "").await.unwrap();
+        assert!(matches!(store.allow(NOW, &address, "please").await, Err(Error::Refused(_))));
+        assert_eq!(store.suppression_of(&address).await.unwrap().unwrap().0, Reason::Complaint);
+    }
+}
+
 #[tokio::test]
 async fn a_report_ends_the_delivery_and_only_a_hard_one_suppresses() {
     for (store, _dir) in stores().await {
