@@ -2,7 +2,9 @@
 
 use clap::Args as ClapArgs;
 
-use super::{Exit, Failure, Office, show};
+use super::{Exit, Failure, Office, show, standing};
+use crate::model::campaign::Kind;
+use crate::model::standing::Standing;
 use crate::store::Status;
 
 /// `svar status [NAME]`
@@ -10,9 +12,18 @@ use crate::store::Status;
 pub(super) struct Args {
     /// The campaign; all of them where it is left out.
     name: Option<String>,
+    /// List the people behind the counts, with their last mail and why it failed.
+    #[arg(long, requires = "name")]
+    people: bool,
+    /// Only people who stand like this, e.g. silent or failed.
+    #[arg(long, requires = "people", value_parser = clap::builder::PossibleValuesParser::new(Standing::ALL.map(Standing::as_str)))]
+    pub(super) state: Option<String>,
+    /// Print the people as CSV, safe to open in a spreadsheet.
+    #[arg(long, requires = "people", conflicts_with = "json")]
+    pub(super) csv: bool,
     /// Print as JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// `svar answers NAME`
@@ -31,6 +42,9 @@ pub(super) struct AnswersArgs {
 /// Runs `svar status`.
 pub(super) async fn run(office: &Office, args: Args) -> Result<Exit, Failure> {
     if let Some(name) = &args.name {
+        if args.people {
+            return standing::run(office, name, &args).await;
+        }
         let status = office.store.status(name).await?;
         if args.json {
             show::json(&as_json(&status))?
@@ -77,15 +91,22 @@ fn one(office: &Office, status: &Status) -> Result<(), Failure> {
     if let Some(why) = &status.paused_why {
         show::line(&format!("  paused: {}", show::plain(why)))?;
     }
-    let guests = if status.guests > 0 { format!("and {} guests", status.guests) } else { String::new() };
+    let guests = match status.guests {
+        0 => String::new(),
+        1 => "and 1 guest".into(),
+        guests => format!("and {guests} guests"),
+    };
+    let silent = format!("svar status {} --people --state silent", status.campaign);
     let people = [
         ("yes", status.answers.yes, guests),
         ("no", status.answers.no, String::new()),
         ("maybe", status.answers.maybe, String::new()),
-        ("silent", status.silent, String::new()),
+        ("silent", status.silent, if status.silent > 0 { silent } else { String::new() }),
         ("unsubscribed", status.unsubscribed, String::new()),
         ("to decide", status.review, if status.review > 0 { "svar review".into() } else { String::new() }),
     ];
+    // A newsletter asks nothing, so nobody is silent.
+    let people = if status.kind == Kind::Newsletter { &people[4..] } else { &people[..] };
     let most = people.iter().map(|(_, n, _)| *n).max().unwrap_or(0).max(1);
     for (label, count, note) in people {
         let bar = "█".repeat(usize::try_from(count * 24 / most).unwrap_or(0));
@@ -131,7 +152,7 @@ pub(super) async fn answers(office: &Office, args: AnswersArgs) -> Result<Exit, 
         [name, a.address, a.answer, guests, a.via, show::time(zone, a.given_at), a.comment, writer]
     });
     if args.csv {
-        return csv(rows);
+        return csv(&ANSWER_HEAD, rows);
     }
     show::table(
         &ANSWER_HEAD,
@@ -143,10 +164,11 @@ pub(super) async fn answers(office: &Office, args: AnswersArgs) -> Result<Exit, 
     Ok(Exit::Done)
 }
 
-fn csv(rows: impl Iterator<Item = [String; 8]>) -> Result<Exit, Failure> {
+/// Prints rows under a head for a spreadsheet.
+pub(super) fn csv<const N: usize>(head: &[&str; N], rows: impl Iterator<Item = [String; N]>) -> Result<Exit, Failure> {
     let failed = |error: csv::Error| Failure::new(Exit::Failed, error);
     let mut writer = csv::Writer::from_writer(std::io::stdout());
-    writer.write_record(ANSWER_HEAD).map_err(failed)?;
+    writer.write_record(head).map_err(failed)?;
     for row in rows {
         writer.write_record(row.iter().map(|cell| harmless(cell))).map_err(failed)?;
     }

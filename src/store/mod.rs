@@ -13,6 +13,7 @@ mod event;
 mod inbound;
 mod notice;
 mod relay;
+mod standing;
 mod status;
 mod suppression;
 
@@ -25,6 +26,7 @@ pub use event::HistoryRow;
 pub use inbound::{Decision, Effect, Known, Raw, ReviewRow, Stored, Understanding, Waiting};
 pub use notice::{ClaimedNotice, NewNotice, Untold};
 pub use relay::RelayPause;
+pub use standing::StandingRow;
 pub use status::{Recent, Status};
 
 use db::Db;

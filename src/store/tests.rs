@@ -11,6 +11,7 @@ use crate::model::contact::Person;
 use crate::model::event::Cause;
 use crate::model::inbound::{Intent, Kind, Source};
 use crate::model::schedule::Occurrence;
+use crate::model::standing::Standing;
 use crate::model::suppression::Reason;
 
 const NOW: i64 = 1_795_500_000_000;
@@ -353,6 +354,41 @@ async fn a_suppression_is_lifted_with_a_reason_but_not_a_complaint() {
         store.suppress(NOW, &address, Reason::Complaint, "").await.unwrap();
         assert!(matches!(store.allow(NOW, &address, "please").await, Err(Error::Refused(_))));
         assert_eq!(store.suppression_of(&address).await.unwrap().unwrap().0, Reason::Complaint);
+    }
+}
+
+/// The people of a standing are as many as its count says.
+#[tokio::test]
+async fn the_people_of_a_campaign_are_those_that_its_status_counts() {
+    for (store, _dir) in stores().await {
+        sending_to(&store, 7).await;
+        let claimed = store.claim_deliveries(NOW, 6, "d1", NOW + 60_000).await.unwrap();
+        let bad = Settled { code: Some(554), reply: "5.7.1 no".into(), ..settled(claimed[5].id, Fate::Failed) };
+        let ends: Vec<Settled> = claimed[..5].iter().map(|c| settled(c.id, Fate::Sent)).chain([bad]).collect();
+        store.settle_deliveries(NOW, "d1", &ends).await.unwrap();
+        let known = |n: usize| store.find_known(claimed[n].id);
+        let yes = Effect::Answer { choice: Choice::Yes, guests: Some(1), via: Via::Mail };
+        incoming(&store, "0", reading_of(&known(0).await.unwrap().unwrap(), Intent::Yes), yes).await;
+        incoming(&store, "1", reading_of(&known(1).await.unwrap().unwrap(), Intent::Other), Effect::Review).await;
+        let stop = Effect::Suppress(Reason::Unsubscribed);
+        incoming(&store, "2", reading_of(&known(2).await.unwrap().unwrap(), Intent::Unsubscribe), stop).await;
+        let status = store.status("natverk").await.unwrap();
+        for (standing, count) in [
+            (Standing::Yes, status.answers.yes),
+            (Standing::No, status.answers.no),
+            (Standing::Silent, status.silent),
+            (Standing::Unsubscribed, status.unsubscribed),
+            (Standing::ToDecide, status.review),
+            (Standing::Waiting, status.queued),
+            (Standing::Sent, status.sent),
+            (Standing::Failed, status.failed),
+        ] {
+            assert_eq!(store.list_standing("natverk", Some(standing)).await.unwrap().len() as i64, count, "{standing}");
+        }
+        assert_eq!((status.silent, status.failed, status.queued), (2, 1, 1));
+        let failed = store.list_standing("natverk", Some(Standing::Failed)).await.unwrap().remove(0);
+        assert_eq!((failed.code, failed.reply.as_deref()), (Some(554), Some("5.7.1 no")));
+        assert_eq!(store.list_standing("natverk", None).await.unwrap().len(), 7);
     }
 }
 
