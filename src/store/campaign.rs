@@ -178,13 +178,15 @@ impl Store {
         self.change(now, name, &[State::Active], State::Paused, ("campaign.paused", cause), why).await.map(|_| ())
     }
 
-    /// Resumes a paused campaign. A one-off whose time passed meanwhile is sent now.
+    /// Resumes a paused campaign. A one-off whose time passed meanwhile is sent now; a series goes on by its plan, where a
+    /// firing that is too late is skipped (S-166).
     ///
     /// # Errors
     /// [`Error::Refused`] where it is not paused.
     pub async fn resume_campaign(&self, now: i64, name: &str) -> Result<(), Error> {
         let campaign = self.change(now, name, &[State::Paused], State::Active, ("campaign.resumed", Cause::Operator), None).await?;
-        if campaign.next_at.is_some_and(|at| at < now) {
+        let series = CampaignFile::parse(&campaign.source).is_ok_and(|file| file.send.recurs());
+        if !series && campaign.next_at.is_some_and(|at| at < now) {
             let mut tx = self.db.begin().await?;
             tx.execute("UPDATE campaign SET next_at = $1 WHERE id = $2 AND next_at < $1", values![now, campaign.id]).await?;
             tx.commit().await?;
