@@ -177,7 +177,10 @@ impl Store {
                 &notice.reply_to,
                 now
             ];
-            queued += tx.execute(sql, values).await?;
+            if tx.execute(sql, values).await? == 0 {
+                continue;
+            }
+            queued += 1;
             let event = Event::new("notice.queued", Cause::Inbound).inbound(about.id).contact(about.contact_id).campaign(about.campaign_id);
             event::write(&mut tx, now, &[event.detail(serde_json::json!({ "about": notice.about, "says": notice.says }))]).await?;
         }

@@ -297,7 +297,7 @@ async fn a_person_decides_what_waits_and_the_writer_is_told_once() {
             reply_to: "svar+x@example.org".into(),
         };
         assert_eq!(store.tell(NOW, &untold, std::slice::from_ref(&notice)).await.unwrap(), 1);
-        assert_eq!(store.tell(NOW, &untold, &[notice]).await.unwrap(), 0);
+        assert_eq!(store.tell(NOW, &untold, std::slice::from_ref(&notice)).await.unwrap(), 0);
         let claimed = store.claim_notices(NOW, 10, "d1", NOW + 60_000).await.unwrap();
         assert_eq!(claimed.len(), 1);
         assert_eq!(store.stop_of_notice(claimed[0].id).await.unwrap(), None);
@@ -305,6 +305,13 @@ async fn a_person_decides_what_waits_and_the_writer_is_told_once() {
         assert_eq!(store.count_open().await.unwrap(), (0, 0, 0));
         assert_eq!(store.recent(5).await.unwrap()[0].intent.as_deref(), Some("yes"));
         assert_eq!(store.count_stray_reviews().await.unwrap(), 0);
+        // Decided again: there is one confirmation for a message, and no line of a second.
+        store.decide(NOW, id, Decision::Answer(Choice::No, None), None, None).await.unwrap();
+        let again = store.list_untold(10).await.unwrap().remove(0);
+        let other = NewNotice { says: "natverk:no:0".into(), ..notice };
+        assert_eq!(store.tell(NOW, &again, &[other]).await.unwrap(), 0);
+        let history = store.history(known.contact_id).await.unwrap();
+        assert_eq!(history.iter().filter(|row| row.what == "notice.queued").count(), 1);
     }
 }
 
