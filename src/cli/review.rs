@@ -3,6 +3,7 @@
 use clap::Args as ClapArgs;
 
 use super::contacts::address_of;
+use super::respond::guests;
 use super::{Exit, Failure, Office, show};
 use crate::model::answer::Choice;
 use crate::store::{Decision, ReviewRow};
@@ -16,7 +17,7 @@ pub(super) struct Args {
     #[arg(requires = "id", value_parser = ["yes", "no", "maybe", "unsubscribe", "other"])]
     decision: Option<String>,
     /// People who come besides the writer.
-    #[arg(long)]
+    #[arg(long, value_parser = guests())]
     guests: Option<u32>,
     /// Whose answer it is, where svar could not tell.
     #[arg(long, value_name = "ADDRESS")]

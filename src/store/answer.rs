@@ -53,8 +53,12 @@ struct CurrentRow {
     given_at: i64,
 }
 
-/// Puts an answer on record, by the rule of [`meet`]; joins the list that a yes leads to.
+/// Puts an answer on record, by the rule of [`meet`]; joins the list that a yes leads to. Refused where nothing was asked.
 pub(super) async fn register(tx: &mut Conn, now: i64, asked: Asked, given: &Given) -> Result<Meeting, Error> {
+    let newsletter = "SELECT name FROM campaign WHERE id = $1 AND kind = 'newsletter'";
+    if let Some((name,)) = tx.first::<(String,)>(newsletter, values![asked.campaign_id]).await? {
+        return Err(Error::Refused(format!("campaign \"{name}\" is a newsletter: it asks nothing, so there is no answer to record")));
+    }
     let sql = "SELECT id, choice, guests, comment, via, given_at FROM answer
                WHERE campaign_id = $1 AND contact_id = $2 AND superseded_at IS NULL";
     let current = tx.first::<CurrentRow>(sql, values![asked.campaign_id, asked.contact_id]).await?;
@@ -133,9 +137,6 @@ impl Store {
     /// [`Error::Unknown`] where the campaign is unknown; [`Error::Refused`] where it is no invitation.
     pub async fn respond(&self, now: i64, contact_id: i64, campaign: &str, given: &Given) -> Result<Meeting, Error> {
         let campaign = self.get_campaign(campaign).await?;
-        if campaign.kind != crate::model::campaign::Kind::Invitation {
-            return Err(Error::Refused(format!("campaign \"{}\" is a newsletter: it asks nothing", campaign.name)));
-        }
         let mut tx = self.db.begin().await?;
         let asked = Asked { campaign_id: campaign.id, contact_id, delivery_id: None, inbound_id: None, cause: Cause::Operator };
         let meeting = register(&mut tx, now, asked, given).await?;

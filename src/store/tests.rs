@@ -400,6 +400,25 @@ async fn the_people_of_a_campaign_are_those_that_its_status_counts() {
 }
 
 #[tokio::test]
+async fn a_newsletter_has_no_answers_whichever_way_they_come() {
+    for (store, _dir) in stores().await {
+        store.import(NOW, "chefer", "people.csv", people(1).into_iter()).await.unwrap();
+        let source = SOURCE.replace("kind: invitation", "kind: newsletter").replace("on_yes: join natverket\n", "");
+        store.add_campaign(NOW, &CampaignFile::parse(&source).unwrap(), &source).await.unwrap();
+        store.start_campaign(NOW, "natverk", &occurrence("now", NOW)).await.unwrap();
+        let due = store.due_campaigns(NOW).await.unwrap();
+        store.open_edition(NOW, &due[0], "{}", 1, None).await.unwrap();
+        let claimed = send_all(&store).await;
+        let known = store.find_known(claimed[0].id).await.unwrap().unwrap();
+        let waiting = incoming(&store, "1", reading_of(&known, Intent::Yes), Effect::Review).await;
+        let refused = store.decide(NOW, waiting, Decision::Answer(Choice::Yes, None), None, None).await.unwrap_err();
+        assert!(refused.to_string().contains("it asks nothing"), "{refused}");
+        let status = store.status("natverk").await.unwrap();
+        assert_eq!((status.answers.yes, status.silent, status.review), (0, 0, 1));
+    }
+}
+
+#[tokio::test]
 async fn a_report_ends_the_delivery_and_only_a_hard_one_suppresses() {
     for (store, _dir) in stores().await {
         sending_to(&store, 2).await;
