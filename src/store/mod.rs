@@ -37,8 +37,8 @@ pub enum Error {
     /// The database said no, or was not there. Trying again may help.
     #[error("the database did not do its part: {0}")]
     Database(#[from] sqlx::Error),
-    /// The file cannot be made or reached. Trying again does not help.
-    #[error("the database {} cannot be opened: {error}; svar must be able to write in its folder", file.display())]
+    /// The file cannot be made, reached or written. Trying again does not help.
+    #[error("the database {} cannot be written: {error}; svar must be able to write the file and in its folder", file.display())]
     File {
         /// The file.
         file: std::path::PathBuf,

@@ -448,6 +448,11 @@ async fn a_draft_may_be_replaced_and_what_was_sent_may_not() {
         assert!(store.add_campaign(NOW, &CampaignFile::parse(&changed).unwrap(), &changed).await.unwrap());
         assert_eq!(store.list_campaigns().await.unwrap().len(), 2);
         assert!(store.get_campaign("ingen").await.unwrap_err().to_string().contains("svar campaign list"));
+        store.cancel_campaign(NOW, "utkast").await.unwrap();
+        assert!(store.cancel_campaign(NOW, "utkast").await.unwrap_err().to_string().ends_with("cannot be cancelled again"));
+        assert!(store.add_campaign(NOW, &CampaignFile::parse(&changed).unwrap(), &changed).await.unwrap(), "its name is free");
+        let active = store.resume_campaign(NOW, "natverk").await.unwrap_err().to_string();
+        assert_eq!(active, "campaign \"natverk\" is active and cannot be resumed; only a paused one can");
         store.start_campaign(NOW, "utkast", &occurrence("2026-12-01T09:00", NOW + 5)).await.unwrap();
         let due = store.due_campaigns(NOW + 5).await.unwrap().remove(0);
         store.miss_occurrence(NOW + 5, &due, None).await.unwrap();
