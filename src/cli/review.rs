@@ -16,6 +16,9 @@ pub(super) struct Args {
     /// What it means: yes, no, maybe, unsubscribe, or other to record nothing.
     #[arg(requires = "id", value_parser = ["yes", "no", "maybe", "unsubscribe", "other"])]
     decision: Option<String>,
+    /// Be done at once with all that wait and are tied to no contact; they are kept, and nothing is recorded.
+    #[arg(long, conflicts_with_all = ["id", "decision", "guests", "contact", "campaign"])]
+    strangers: bool,
     /// People who come besides the writer.
     #[arg(long, value_parser = guests())]
     guests: Option<u32>,
@@ -32,6 +35,11 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) async fn run(office: &Office, args: Args) -> Result<Exit, Failure> {
+    if args.strangers {
+        let dismissed = office.store.dismiss_strangers(office.now()).await?;
+        show::line(&format!("{dismissed} messages tied to no contact are decided: other"))?;
+        return Ok(Exit::Done);
+    }
     match (args.id, &args.decision) {
         (Some(id), Some(decision)) => decide(office, id, decision, &args).await?,
         (id, _) => list(office, id, args.json).await?,

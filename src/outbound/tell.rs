@@ -16,6 +16,20 @@ use crate::store::{Error, NewNotice, Store, Untold};
 
 /// How many messages are told of in one step.
 const BATCH: i64 = 100;
+/// How many words one organiser gets in an hour.
+const WORDS_AN_HOUR: i64 = 20;
+const HOUR_MS: i64 = 3_600_000;
+/// Not of one campaign and so in no campaign's language.
+const SUMMARY: &str = "\
+svar has written {count} mails to you within an hour about messages that wait for you. It will write no more of them until
+the hour is over. Nothing is lost; see everything that waits, and be done at once with what strangers wrote:
+
+  svar review
+  svar review --strangers
+
+svar har skrivit {count} mejl till dig inom en timme om meddelanden som väntar på dig, och skriver inga fler förrän timmen är
+över. Inget är borta; kommandona ovan visar allt som väntar, och avfärdar på en gång vad främlingar skrivit.
+";
 
 /// Tells of what has come in. How many messages were taken up.
 ///
@@ -24,11 +38,37 @@ const BATCH: i64 = 100;
 pub async fn step(store: &Store, sender: &Sender, keys: &Keys, layout: &Layout, now: i64) -> Result<usize, Error> {
     let untold = store.list_untold(BATCH).await?;
     for about in &untold {
-        let notices: Vec<NewNotice> =
-            [confirmation(sender, keys, layout, about), word_to_organiser(sender, keys, layout, about)].into_iter().flatten().collect();
+        let word = match word_to_organiser(sender, keys, layout, about) {
+            Some(word) => within_the_hour(store, now, word).await?,
+            None => None,
+        };
+        let notices: Vec<NewNotice> = confirmation(sender, keys, layout, about).into_iter().chain(word).collect();
         store.tell(now, about, &notices).await?;
     }
     Ok(untold.len())
+}
+
+/// Whoever knows the address can make svar write to the organiser, so there is an end to it (S-127): after so many words
+/// in an hour one that says so, then silence until the hour is over. What it is about waits in `svar review` all the same.
+async fn within_the_hour(store: &Store, now: i64, word: NewNotice) -> Result<Option<NewNotice>, Error> {
+    let (words, summaries) = store.count_words_to(&word.recipient, now - HOUR_MS).await?;
+    Ok(match (words, summaries) {
+        (0..WORDS_AN_HOUR, _) => Some(word),
+        (_, 0) => Some(summary(word)),
+        _ => None,
+    })
+}
+
+fn summary(word: NewNotice) -> NewNotice {
+    let subject = format!("svar: {WORDS_AN_HOUR} mails in an hour; more is waiting / {WORDS_AN_HOUR} mejl på en timme; mer väntar");
+    NewNotice {
+        about: "summary",
+        says: "more is waiting".to_owned(),
+        subject,
+        body: SUMMARY.replace("{count}", &WORDS_AN_HOUR.to_string()),
+        reply_to: word.recipient.clone(),
+        ..word
+    }
 }
 
 /// The confirmation of an answer that counts, where one is due. An answer that a later one has overtaken is not confirmed.
@@ -222,6 +262,40 @@ mod tests {
         assert_eq!(seen("eva@example.org", Some("x@evil.example")), Some("x@evil.example".into()));
         assert_eq!(seen("x@evil.example", Some("eva@example.org")), Some("x@evil.example".into()));
         assert_eq!(seen("", None), Some(String::new()));
+    }
+
+    /// S-127: a flood of strangers becomes twenty mails and a summary, and one command is done with them.
+    #[tokio::test]
+    async fn a_flood_is_told_in_one_word() {
+        use crate::model::inbound::Source;
+        use crate::store::{Effect, Raw, Understanding};
+        const NOW: i64 = 1_795_500_000_000;
+        for (store, _dir) in crate::store::tests::stores().await {
+            for n in 0..30 {
+                let content_hash = n.to_string();
+                let raw =
+                    Raw { source: Source::Stdin, envelope_from: None, recipient: "", content_hash: &content_hash, bytes: b"x".to_vec() };
+                let stored = store.store_raw(NOW, &raw).await.unwrap();
+                let read = Understanding { evidence: "[]".into(), ..Understanding::default() };
+                store.apply(NOW, stored.id, NOW, &read, &Effect::Review).await.unwrap();
+            }
+            let sender = Sender {
+                from: crate::model::address::Mailbox::parse("Monica <monica@example.org>").unwrap(),
+                reply: Address::parse("svar@example.org").unwrap(),
+                separator: '+',
+                organiser: "Monica".into(),
+                postal_address: String::new(),
+                notify: Some(Address::parse("monica@example.org").unwrap()),
+                confirmations: true,
+            };
+            let keys = Keys::single(1, vec![7; 32]);
+            assert_eq!(step(&store, &sender, &keys, &Layout::own(), NOW).await.unwrap(), 30);
+            let queued = store.claim_notices(NOW, 100, "d1", NOW + 60_000).await.unwrap();
+            assert_eq!((queued.len(), queued.iter().filter(|n| n.about == "summary").count()), (21, 1));
+            assert!(queued[20].body.contains("20 mails"), "{}", queued[20].body);
+            assert_eq!(store.dismiss_strangers(NOW).await.unwrap(), 30);
+            assert_eq!((store.count_stray_reviews().await.unwrap(), store.count_open().await.unwrap().2), (0, 0));
+        }
     }
 
     #[test]

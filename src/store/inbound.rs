@@ -304,6 +304,21 @@ impl Store {
         self.db.read().await?.all(sql, values![limit]).await
     }
 
+    /// A person is done with everything that waits and is tied to nobody. How many messages that were.
+    ///
+    /// # Errors
+    /// Where the database fails; then nothing is changed.
+    pub async fn dismiss_strangers(&self, now: i64) -> Result<usize, Error> {
+        let mut tx = self.db.begin().await?;
+        let sql = "UPDATE inbound SET state = 'settled', intent = 'other', decided_at = $1, told_at = $1
+                   WHERE state = 'review' AND contact_id IS NULL RETURNING id";
+        let dismissed: Vec<(i64,)> = tx.all(sql, values![now]).await?;
+        let event = |id: i64| Event::new("inbound.decided", Cause::Operator).inbound(id).detail(serde_json::json!({ "as": "other" }));
+        event::write(&mut tx, now, &dismissed.iter().map(|(id,)| event(*id)).collect::<Vec<_>>()).await?;
+        tx.commit().await?;
+        Ok(dismissed.len())
+    }
+
     /// A person decides what a message means. `who` and `about` name contact and campaign where svar could not.
     ///
     /// An answer counts from when it was written, not from when it was decided: where the contact has said something else

@@ -67,7 +67,7 @@ pub struct Untold {
 /// A notice to be sent.
 #[derive(Clone, Debug)]
 pub struct NewNotice {
-    /// `confirmation`, `question`, `review` or `writer`: with the message it makes the notice unique.
+    /// `confirmation`, `question`, `review`, `writer` or `summary`: with the message it makes the notice unique.
     pub about: &'static str,
     /// To whom.
     pub recipient: String,
@@ -186,6 +186,16 @@ impl Store {
         }
         tx.commit().await?;
         Ok(queued)
+    }
+
+    /// The words to an organiser since a time, and the summaries among them: `(words, summaries)`.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn count_words_to(&self, recipient: &str, since: i64) -> Result<(i64, i64), Error> {
+        let sql = "SELECT COUNT(*), COUNT(CASE WHEN about = 'summary' THEN 1 END) FROM notice
+                   WHERE recipient = $1 AND composed_at > $2 AND about <> 'confirmation'";
+        self.db.read().await?.first::<(i64, i64)>(sql, values![recipient, since]).await?.ok_or(Error::Gone)
     }
 
     /// Claims up to `limit` notices that are due.
