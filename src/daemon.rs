@@ -357,7 +357,7 @@ impl Daemon {
                         self.arrived.notify_one();
                     }
                     for failure in step.failed {
-                        warn!(file = %failure.path.display(), cause = ?failure.cause, "left in the Maildir");
+                        warn!(file = %failure.path.display(), cause = %failure.cause, "left in the Maildir");
                     }
                 }
                 Err(error) => warn!(maildir = %folder.display(), %error, "the Maildir cannot be read"),

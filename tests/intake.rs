@@ -75,6 +75,7 @@ fn thirty_mebibytes_are_refused_by_lmtp_and_kept_by_ingest() {
     assert!(lmtp.say("MAIL FROM:<x@example.org> SIZE=31457280").starts_with("552"));
     let said = Lmtp::connect(daemon.address("lmtp")).deliver("x@example.org", &to, big.as_bytes());
     assert!(said.starts_with("552") || said.is_empty(), "{said}");
+    daemon.wait_for_log("a message was refused: it is larger than intake.max_bytes");
     let file = home.write("big.eml", &big);
     let output = home.run(["ingest", "--recipient", &to, "--sender", &guest(0), &setting(&file)]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -40,7 +40,7 @@ pub enum Cause<E> {
     #[error("the message was taken but cannot be moved to cur/: {0}")]
     Unmoved(io::Error),
     /// It is larger than is taken; it stays where it is and is not looked at again while svar runs.
-    #[error("the message is larger than {0} octets; raise the limit or remove it")]
+    #[error("the message is larger than {0} octets; raise intake.max_bytes and start svar again, or hand it over with: svar ingest FILE")]
     TooBig(u64),
     /// The taker's own error.
     #[error("the message was not taken: {0}")]
