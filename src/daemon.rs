@@ -344,7 +344,9 @@ impl Daemon {
     }
 
     async fn watch_maildir(self: Arc<Self>, folder: std::path::PathBuf, mut shutdown: watch::Receiver<bool>) {
-        let mut seen = std::collections::HashSet::new();
+        let name = folder.display().to_string();
+        // Nothing is lost where the names are not known: what was taken is read again and known by its content.
+        let mut seen = self.store.list_taken(&name).await.unwrap_or_default().into_iter().collect();
         loop {
             let max_bytes = u64::try_from(self.config.intake.max_bytes).unwrap_or(u64::MAX);
             let take = |bytes: Vec<u8>| async {
@@ -355,6 +357,10 @@ impl Daemon {
                 Ok(step) => {
                     if step.taken > 0 {
                         self.arrived.notify_one();
+                    }
+                    if !step.names.is_empty() || !step.gone.is_empty() {
+                        let remembered = self.store.remember_taken(self.clock.millis(), &name, &step.names, &step.gone).await;
+                        remembered.unwrap_or_else(|error| warn!(%error, "what was taken from the Maildir is not remembered"));
                     }
                     for failure in step.failed {
                         warn!(file = %failure.path.display(), cause = %failure.cause, "left in the Maildir");

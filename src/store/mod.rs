@@ -11,6 +11,7 @@ mod delivery;
 mod edition;
 mod event;
 mod inbound;
+mod maildir;
 mod notice;
 mod relay;
 mod standing;

@@ -419,6 +419,19 @@ async fn a_newsletter_has_no_answers_whichever_way_they_come() {
 }
 
 #[tokio::test]
+async fn what_was_taken_from_a_maildir_is_remembered_by_folder_and_name() {
+    for (store, _dir) in stores().await {
+        let names: Vec<String> = (0..600).map(|n| format!("{n}.a.h")).collect();
+        store.remember_taken(NOW, "/mail", &names, &[]).await.unwrap();
+        store.remember_taken(NOW, "/mail", &names[..2], &names[10..]).await.unwrap();
+        store.remember_taken(NOW, "/other", &names[..1], &names[..1]).await.unwrap();
+        let mut taken = store.list_taken("/mail").await.unwrap();
+        taken.sort();
+        assert_eq!((taken, store.list_taken("/other").await.unwrap().len()), (names[..10].to_vec(), 1));
+    }
+}
+
+#[tokio::test]
 async fn a_report_ends_the_delivery_and_only_a_hard_one_suppresses() {
     for (store, _dir) in stores().await {
         sending_to(&store, 2).await;
