@@ -255,6 +255,7 @@ fn a_person_decides_in_a_word() {
     let now = home.json(["status", "natverk", "--json"]);
     assert_eq!((&now["answers"]["yes"], &now["guests"], &now["review"]), (&1.into(), &2.into(), &0.into()));
     wait::until("the confirmation", wait::LONG, || (sink.received_by(&guest(0)).len() == 2).then_some(()));
+    wait::until("the confirmation settled", wait::LONG, || events(&home, 0).contains(&"notice.sent".to_owned()).then_some(()));
     let events = events(&home, 0);
     for event in ["inbound.waits", "inbound.decided", "answer.registered", "membership.joined", "notice.sent"] {
         assert!(events.contains(&event.to_owned()), "{event} is not in {events:?}");
