@@ -117,6 +117,7 @@ section!(OutboxSection {
 section!(IntakeSection {
     lmtp: String = "127.0.0.1:2424".into(),
     lmtp_socket: String = String::new(),
+    lmtp_socket_mode: String = "0660".into(),
     maildir: String = String::new(),
     max_bytes: u64 = 26_214_400,
 });
@@ -209,6 +210,8 @@ pub struct IntakeConfig {
     pub lmtp: Option<SocketAddr>,
     /// LMTP over a Unix socket.
     pub lmtp_socket: Option<PathBuf>,
+    /// Who may write to that socket, as file permissions.
+    pub lmtp_socket_mode: u32,
     /// A Maildir.
     pub maildir: Option<PathBuf>,
     /// The largest message taken, in octets.
@@ -482,9 +485,14 @@ impl Checker {
     }
 
     fn intake(&mut self, section: &IntakeSection) -> IntakeConfig {
+        let mode = u32::from_str_radix(&section.lmtp_socket_mode, 8).ok().filter(|mode| *mode <= 0o777);
+        if mode.is_none() {
+            self.fault("intake.lmtp_socket_mode", format!("\"{}\" is no mode; write it as 0660", section.lmtp_socket_mode));
+        }
         IntakeConfig {
             lmtp: self.socket("intake.lmtp", &section.lmtp),
             lmtp_socket: self.optional_path(&section.lmtp_socket),
+            lmtp_socket_mode: mode.unwrap_or_default(),
             maildir: self.optional_path(&section.maildir),
             max_bytes: usize::try_from(section.max_bytes).unwrap_or(usize::MAX),
         }
@@ -560,6 +568,7 @@ mod tests {
             (format!("{GOOD}[relay]\nuser = \"x\"\n"), vec!["relay.password_file: is missing"]),
             (format!("{GOOD}[relay]\nport = \"x\"\n"), vec!["port", "line 5"]),
             (format!("{GOOD}[intake]\nlmtp = \"x\"\n"), vec!["intake.lmtp: \"x\" is not an address"]),
+            (format!("{GOOD}[intake]\nlmtp_socket_mode = \"rw\"\n"), vec!["intake.lmtp_socket_mode: \"rw\" is no mode", "0660"]),
             (format!("{GOOD}[web]\nlisten = \"0.0.0.0:80\"\n"), vec!["web.listen", "not on this machine"]),
             (GOOD.replace("svar@", "svar\\r\\nx@"), vec!["mail.reply: the address holds a control character"]),
         ] {

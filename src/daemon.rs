@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,7 +84,7 @@ impl Sockets {
         let lmtp = bind_tcp("intake.lmtp", config.intake.lmtp).await?;
         let web = bind_tcp("web.listen", config.web_listen).await?;
         let lmtp_unix = match &config.intake.lmtp_socket {
-            Some(path) => Some(bind_unix(path)?),
+            Some(path) => Some(bind_unix(path, config.intake.lmtp_socket_mode)?),
             None => None,
         };
         for (name, socket) in [("lmtp", &lmtp), ("web", &web)] {
@@ -109,12 +110,16 @@ async fn bind_tcp(key: &'static str, address: Option<SocketAddr>) -> Result<Opti
     TcpListener::bind(address).await.map(Some).map_err(|error| Error::Listen { key, address: address.to_string(), error })
 }
 
-/// A socket that nobody serves any more is left over from a daemon that was killed: it is replaced.
-fn bind_unix(path: &Path) -> Result<UnixListener, Error> {
+/// A socket that nobody serves any more is left over from a daemon that was killed: it is replaced. Who may write to it is
+/// said by its mode, not by the daemon's umask: the mail server is another user.
+fn bind_unix(path: &Path, mode: u32) -> Result<UnixListener, Error> {
     if std::os::unix::net::UnixStream::connect(path).is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused) {
         _ = std::fs::remove_file(path);
     }
-    UnixListener::bind(path).map_err(|error| Error::Listen { key: "intake.lmtp_socket", address: path.display().to_string(), error })
+    let failed = |error| Error::Listen { key: "intake.lmtp_socket", address: path.display().to_string(), error };
+    let socket = UnixListener::bind(path).map_err(failed)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
+    Ok(socket)
 }
 
 /// Holds the one right to serve a SQLite file; PostgreSQL needs none. Given back when dropped, also by a kill.
@@ -128,9 +133,12 @@ impl Guard {
     /// [`Error::Taken`] where another daemon serves that file.
     pub fn take(store: &Store) -> Result<Self, Error> {
         let Some(file) = store.file() else { return Ok(Self(None)) };
-        let path = file.with_extension("lock");
+        let mut path = file.as_os_str().to_owned();
+        path.push(".lock");
+        let path = Path::new(&path);
         let shown = || path.display().to_string();
-        let lock = File::options().create(true).truncate(false).write(true).open(&path).map_err(|error| Error::Lock(shown(), error))?;
+        let lock =
+            File::options().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(|error| Error::Lock(shown(), error))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self(Some(lock))),
             Err(std::fs::TryLockError::WouldBlock) => Err(Error::Taken(file.display().to_string())),
@@ -336,7 +344,9 @@ impl Daemon {
     }
 
     async fn watch_maildir(self: Arc<Self>, folder: std::path::PathBuf, mut shutdown: watch::Receiver<bool>) {
-        let mut seen = std::collections::HashSet::new();
+        let name = folder.display().to_string();
+        // Nothing is lost where the names are not known: what was taken is read again and known by its content.
+        let mut seen = self.store.list_taken(&name).await.unwrap_or_default().into_iter().collect();
         loop {
             let max_bytes = u64::try_from(self.config.intake.max_bytes).unwrap_or(u64::MAX);
             let take = |bytes: Vec<u8>| async {
@@ -348,8 +358,12 @@ impl Daemon {
                     if step.taken > 0 {
                         self.arrived.notify_one();
                     }
+                    if !step.names.is_empty() || !step.gone.is_empty() {
+                        let remembered = self.store.remember_taken(self.clock.millis(), &name, &step.names, &step.gone).await;
+                        remembered.unwrap_or_else(|error| warn!(%error, "what was taken from the Maildir is not remembered"));
+                    }
                     for failure in step.failed {
-                        warn!(file = %failure.path.display(), cause = ?failure.cause, "left in the Maildir");
+                        warn!(file = %failure.path.display(), cause = %failure.cause, "left in the Maildir");
                     }
                 }
                 Err(error) => warn!(maildir = %folder.display(), %error, "the Maildir cannot be read"),

@@ -27,13 +27,31 @@ fn init_writes_what_is_missing_and_overwrites_nothing() {
     let first = home.ok(["init"]);
     assert!(first.contains("next:") && first.contains("svar serve"), "{first}");
     assert_eq!(fs::metadata(home.path("svar.secret")).unwrap().permissions().mode() & 0o777, 0o600);
-    assert!(home.path("svar.db").is_file());
+    assert_eq!(fs::metadata(home.path("svar.db")).unwrap().permissions().mode() & 0o777, 0o600);
     let (toml, secret) = (fs::read(home.path("svar.toml")).unwrap(), fs::read(home.path("svar.secret")).unwrap());
     home.ok(["init"]);
     assert_eq!((fs::read(home.path("svar.toml")).unwrap(), fs::read(home.path("svar.secret")).unwrap()), (toml, secret));
     let unfinished = home.run(["serve"]);
     assert_eq!(unfinished.status.code(), Some(78));
     assert!(said(&unfinished).contains("mail.from: is missing") && said(&unfinished).contains("SVAR_MAIL_FROM"), "{}", said(&unfinished));
+}
+
+/// One file has one daemon, by whichever name it is reached; two files have two. What lies beside it is as private as it is.
+#[test]
+fn a_second_daemon_is_kept_away_by_a_link_too() {
+    let home = Home::init(Settings { lmtp: String::new(), ..Settings::default() });
+    let daemon = home.serve();
+    std::os::unix::fs::symlink(home.path("svar.db"), home.path("other.db")).unwrap();
+    for file in ["svar.db-wal", "svar.db-shm"] {
+        assert_eq!(fs::metadata(home.path(file)).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
+    }
+    let toml = fs::read_to_string(home.path("svar.toml")).unwrap();
+    home.write("svar.toml", toml.replace("svar.db", "other.db"));
+    let second = home.run(["serve"]);
+    assert!(!second.status.success() && said(&second).contains("another svar serves the database"), "{}", said(&second));
+    home.write("svar.toml", toml.replace("svar.db", "svar.sqlite"));
+    drop(home.serve());
+    assert!(daemon.term().success());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What comes in, from people and from strangers: promise 1, S-100…S-129, S-226.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
@@ -74,6 +75,7 @@ fn thirty_mebibytes_are_refused_by_lmtp_and_kept_by_ingest() {
     assert!(lmtp.say("MAIL FROM:<x@example.org> SIZE=31457280").starts_with("552"));
     let said = Lmtp::connect(daemon.address("lmtp")).deliver("x@example.org", &to, big.as_bytes());
     assert!(said.starts_with("552") || said.is_empty(), "{said}");
+    daemon.wait_for_log("a message was refused: it is larger than intake.max_bytes");
     let file = home.write("big.eml", &big);
     let output = home.run(["ingest", "--recipient", &to, "--sender", &guest(0), &setting(&file)]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -146,6 +148,8 @@ fn an_answer_comes_in_over_a_unix_socket() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("lmtp");
     let (sink, home, daemon) = party(1, |s| s.lmtp_socket = setting(&path));
+    // the mail server is another user
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
     let answer = reply(&sink, 0, "Nej tyvärr, jag kan inte.", "");
     let mut lmtp = Lmtp::over(UnixStream::connect(&path).unwrap());
     assert!(lmtp.deliver(&answer.from, &answer.to, answer.message.replace('\n', "\r\n").as_bytes()).starts_with("250"));
@@ -198,6 +202,47 @@ fn machines_are_read_for_what_they_are() {
     assert!(daemon.term().success());
 }
 
+/// S-117, S-126: a stranger who has the token changes the answer, and the organiser is told whose hand it was.
+#[test]
+fn an_answer_by_another_hand_is_told_to_the_organiser() {
+    let (sink, home, daemon) = party(1, |_| {});
+    assert!(bring(&daemon, &reply(&sink, 0, YES, "")).starts_with("250"));
+    status(&home, "the yes", |s| s["answers"]["yes"] == 1);
+    let mut forged = reply(&sink, 0, "Nej tack.", "");
+    forged.message = forged.message.replace(&guest(0), "other@evil.example");
+    forged.from = "other@evil.example".into();
+    assert!(bring(&daemon, &forged).starts_with("250"));
+    status(&home, "the no", |s| s["answers"]["no"] == 1);
+    let told = wait::until("the word to the organiser", wait::LONG, || sink.received_by("monica@guests.example.org").into_iter().next());
+    let text = super::support::message::text(&told.bytes);
+    for part in ["other@evil.example skrev", &guest(0), "Nej tack.", "svar respond"] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    let answers = home.json(["answers", "natverk", "--json"]);
+    assert_eq!(answers[0]["written_by"], "other@evil.example");
+    assert!(home.ok(["answers", "natverk", "--csv"]).contains("other@evil.example"));
+    assert!(daemon.term().success());
+}
+
+/// S-139: an opt-out that was a mistake is put right by the organiser, who hears of it.
+#[test]
+fn a_yes_after_an_opt_out_waits_for_the_organiser_who_can_lift_it() {
+    let (sink, home, daemon) = party(1, |_| {});
+    assert!(bring(&daemon, &reply(&sink, 0, "Avregistrera mig", "")).starts_with("250"));
+    status(&home, "the opt-out", |s| s["unsubscribed"] == 1);
+    assert!(bring(&daemon, &reply(&sink, 0, YES, "")).starts_with("250"));
+    status(&home, "the yes waiting", |s| s["review"] == 1 && s["answers"]["yes"] == 0);
+    wait::until("the word to the organiser", wait::LONG, || (!sink.received_by("monica@guests.example.org").is_empty()).then_some(()));
+    let id = home.json(["review", "--json"])[0]["id"].to_string();
+    assert!(!home.run(["contacts", "allow", &guest(0)]).status.success(), "a reason is asked for");
+    assert!(home.ok(["contacts", "allow", &guest(0), "--note", "ångrade sig"]).contains("may be mailed again"));
+    home.ok(["review", &id, "yes"]);
+    let now = status(&home, "the yes", |s| s["answers"]["yes"] == 1);
+    assert_eq!(now["unsubscribed"], 0);
+    wait::until("both confirmations", wait::LONG, || (sink.received_by(&guest(0)).len() == 3).then_some(()));
+    assert!(daemon.term().success());
+}
+
 /// What svar is not sure of waits; a word decides it, and the writer is told once.
 #[test]
 fn a_person_decides_in_a_word() {
@@ -210,6 +255,7 @@ fn a_person_decides_in_a_word() {
     let now = home.json(["status", "natverk", "--json"]);
     assert_eq!((&now["answers"]["yes"], &now["guests"], &now["review"]), (&1.into(), &2.into(), &0.into()));
     wait::until("the confirmation", wait::LONG, || (sink.received_by(&guest(0)).len() == 2).then_some(()));
+    wait::until("the confirmation settled", wait::LONG, || events(&home, 0).contains(&"notice.sent".to_owned()).then_some(()));
     let events = events(&home, 0);
     for event in ["inbound.waits", "inbound.decided", "answer.registered", "membership.joined", "notice.sent"] {
         assert!(events.contains(&event.to_owned()), "{event} is not in {events:?}");

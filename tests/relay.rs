@@ -98,6 +98,12 @@ fn a_dead_address_is_suppressed_and_a_policy_refusal_is_not() {
     status(&home, "one sent, two failed", |s| s["sent"] == 1 && s["failed"] == 2);
     assert!(events(&home, 0).contains(&"contact.suppressed".to_owned()));
     assert!(!events(&home, 1).contains(&"contact.suppressed".to_owned()));
+    let failed = home.ok(["status", "natverk", "--people", "--state", "failed", "--csv"]);
+    for part in ["name,address,answer,guests,mail,when,why", &guest(0), "gets no mail: hard_bounce", &guest(1), "5.7.1 not from you"] {
+        assert!(failed.contains(part), "{part} is not in {failed}");
+    }
+    let silent = home.json(["status", "natverk", "--people", "--state", "silent", "--json"]);
+    assert_eq!((silent.as_array().unwrap().len(), &silent[0]["address"]), (1, &guest(2).into()), "{silent}");
     home.write("nasta.md", INVITATION.replace("name: natverk", "name: nasta"));
     home.ok(["campaign", "add", "nasta.md"]);
     home.ok(["campaign", "start", "nasta"]);

@@ -98,8 +98,7 @@ pub(super) async fn run(office: &Office, command: Command) -> Result<Exit, Failu
             show::line(&format!("{name} is paused; svar campaign resume {name} lets it go on"))?;
         }
         Command::Resume { name } => {
-            store.resume_campaign(now, &name).await?;
-            show::line(&format!("{name} goes on"))?;
+            resume(office, &name).await?;
         }
         Command::Cancel { name } => {
             let stopped = store.cancel_campaign(now, &name).await?;
@@ -232,6 +231,23 @@ async fn test(office: &Office, name: &str, to: &str) -> Result<(), Failure> {
         Ok(crate::model::outcome::Outcome::Accepted(reply)) => show::line(&format!("sent to {to}; the relay said: {reply}")),
         Ok(other) => Err(failed(format!("not sent: {other:?}"))),
         Err(fault) => Err(failed(fault.text)),
+    }
+}
+
+async fn resume(office: &Office, name: &str) -> Result<(), Failure> {
+    let campaign = office.store.get_campaign(name).await?;
+    office.store.resume_campaign(office.now(), name).await?;
+    let (now, zone) = (office.clock.now(), office.config.zone);
+    let grace = i64::try_from(office.config.outbox.grace.as_millis()).unwrap_or(i64::MAX);
+    let missed = campaign.next_at.filter(|at| now.timestamp_millis() - at > grace);
+    let send = CampaignFile::parse(&campaign.source).map(|file| file.send);
+    match (missed, send) {
+        (Some(missed), Ok(send)) if send.recurs() => {
+            let next = send.next(zone, now, now).map_or_else(String::new, |next| show::time(zone, next.at.timestamp_millis()));
+            let missed = show::time(zone, missed);
+            show::line(&format!("{name} goes on; its time {missed} passed while it was paused and is not made up for; next at {next}"))
+        }
+        _ => show::line(&format!("{name} goes on")),
     }
 }
 

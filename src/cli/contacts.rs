@@ -1,4 +1,4 @@
-//! `svar contacts`: import people, see lists, stop mail to somebody.
+//! `svar contacts`: import people, see lists, stop mail to somebody or let it go again.
 
 use std::path::PathBuf;
 
@@ -38,6 +38,14 @@ pub(super) enum Command {
         #[arg(long, default_value = "")]
         note: String,
     },
+    /// Let mail go to a suppressed address again, e.g. because the person asked for it. Not after a complaint.
+    Allow {
+        /// The address.
+        address: String,
+        /// Why, for the history.
+        #[arg(long)]
+        note: String,
+    },
 }
 
 /// Runs the command.
@@ -49,6 +57,14 @@ pub(super) async fn run(office: &Office, command: Command) -> Result<Exit, Failu
             let address = address_of(&address)?;
             let new = office.store.suppress(office.now(), &address, Reason::Operator, &note).await?;
             show::line(if new { "suppressed: no new mail to it starts" } else { "it was suppressed already" })?;
+            Ok(Exit::Done)
+        }
+        Command::Allow { address, note } => {
+            let address = address_of(&address)?;
+            show::line(&match office.store.allow(office.now(), &address, &note).await? {
+                Some(reason) => format!("{address} may be mailed again; it was suppressed as: {reason}"),
+                None => format!("{address} is not suppressed"),
+            })?;
             Ok(Exit::Done)
         }
     }

@@ -288,6 +288,7 @@ fn config(folder: &Path, relay: SocketAddr) -> Result<Config, Failure> {
         intake: IntakeConfig {
             lmtp: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
             lmtp_socket: None,
+            lmtp_socket_mode: 0o600,
             maildir: None,
             max_bytes: 25 * 1024 * 1024,
         },

@@ -13,6 +13,7 @@ mod respond;
 mod review;
 mod serve;
 mod show;
+mod standing;
 mod status;
 
 use std::path::PathBuf;

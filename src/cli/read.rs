@@ -57,7 +57,11 @@ fn readable(understood: &Understood, file: &str) -> String {
         .chain(&reading.evidence)
         .map(|e| format!("  because {}: {}", e.rule, show::brief(&show::plain(&e.words), 80)))
         .collect();
-    let guests = reading.guests.map_or_else(String::new, |n| format!(", {n} guests"));
+    let guests = match reading.guests {
+        None => String::new(),
+        Some(1) => ", 1 guest".to_owned(),
+        Some(n) => format!(", {n} guests"),
+    };
     let does = if reading.apply { "applied by itself" } else { "waits for a person" };
     format!(
         "{file}\n  {}: {}{guests} ({:.0} %, {does})\n{words}{}",

@@ -20,11 +20,16 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value = "phone")]
     via: Way,
     /// People who come besides the contact.
-    #[arg(long)]
+    #[arg(long, value_parser = guests())]
     guests: Option<u32>,
     /// A note for the history.
     #[arg(long, default_value = "")]
     note: String,
+}
+
+/// How many people somebody may bring: more than this is a slip of the finger.
+pub(super) fn guests() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(0..=999)
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -3,6 +3,7 @@
 use clap::Args as ClapArgs;
 
 use super::contacts::address_of;
+use super::respond::guests;
 use super::{Exit, Failure, Office, show};
 use crate::model::answer::Choice;
 use crate::store::{Decision, ReviewRow};
@@ -15,8 +16,11 @@ pub(super) struct Args {
     /// What it means: yes, no, maybe, unsubscribe, or other to record nothing.
     #[arg(requires = "id", value_parser = ["yes", "no", "maybe", "unsubscribe", "other"])]
     decision: Option<String>,
+    /// Be done at once with all that wait and are tied to no contact; they are kept, and nothing is recorded.
+    #[arg(long, conflicts_with_all = ["id", "decision", "guests", "contact", "campaign"])]
+    strangers: bool,
     /// People who come besides the writer.
-    #[arg(long)]
+    #[arg(long, value_parser = guests())]
     guests: Option<u32>,
     /// Whose answer it is, where svar could not tell.
     #[arg(long, value_name = "ADDRESS")]
@@ -31,6 +35,11 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) async fn run(office: &Office, args: Args) -> Result<Exit, Failure> {
+    if args.strangers {
+        let dismissed = office.store.dismiss_strangers(office.now()).await?;
+        show::line(&format!("{dismissed} messages tied to no contact are decided: other"))?;
+        return Ok(Exit::Done);
+    }
     match (args.id, &args.decision) {
         (Some(id), Some(decision)) => decide(office, id, decision, &args).await?,
         (id, _) => list(office, id, args.json).await?,
@@ -55,8 +64,14 @@ async fn decide(office: &Office, id: i64, decision: &str, args: &Args) -> Result
         Some(name) => Some(office.store.get_campaign(name).await?.id),
         None => None,
     };
-    office.store.decide(office.now(), id, decision, who, about).await?;
-    show::line(&format!("message {id} is decided"))
+    let silenced = office.store.decide(office.now(), id, decision, who, about).await?;
+    show::line(&format!("message {id} is decided"))?;
+    match silenced {
+        Some(address) => show::line(&format!(
+            "{address} is suppressed and is not told; if it was a mistake: svar contacts allow {address} --note \"asked to be back\""
+        )),
+        None => Ok(()),
+    }
 }
 
 async fn list(office: &Office, id: Option<i64>, json: bool) -> Result<(), Failure> {

@@ -2,7 +2,9 @@
 
 use clap::Args as ClapArgs;
 
-use super::{Exit, Failure, Office, show};
+use super::{Exit, Failure, Office, show, standing};
+use crate::model::campaign::Kind;
+use crate::model::standing::Standing;
 use crate::store::Status;
 
 /// `svar status [NAME]`
@@ -10,9 +12,18 @@ use crate::store::Status;
 pub(super) struct Args {
     /// The campaign; all of them where it is left out.
     name: Option<String>,
+    /// List the people behind the counts, with their last mail and why it failed.
+    #[arg(long, requires = "name")]
+    people: bool,
+    /// Only people who stand like this, e.g. silent or failed.
+    #[arg(long, requires = "people", value_parser = clap::builder::PossibleValuesParser::new(Standing::ALL.map(Standing::as_str)))]
+    pub(super) state: Option<String>,
+    /// Print the people as CSV, safe to open in a spreadsheet.
+    #[arg(long, requires = "people", conflicts_with = "json")]
+    pub(super) csv: bool,
     /// Print as JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// `svar answers NAME`
@@ -31,6 +42,9 @@ pub(super) struct AnswersArgs {
 /// Runs `svar status`.
 pub(super) async fn run(office: &Office, args: Args) -> Result<Exit, Failure> {
     if let Some(name) = &args.name {
+        if args.people {
+            return standing::run(office, name, &args).await;
+        }
         let status = office.store.status(name).await?;
         if args.json {
             show::json(&as_json(&status))?
@@ -77,15 +91,22 @@ fn one(office: &Office, status: &Status) -> Result<(), Failure> {
     if let Some(why) = &status.paused_why {
         show::line(&format!("  paused: {}", show::plain(why)))?;
     }
-    let guests = if status.guests > 0 { format!("and {} guests", status.guests) } else { String::new() };
+    let guests = match status.guests {
+        0 => String::new(),
+        1 => "and 1 guest".into(),
+        guests => format!("and {guests} guests"),
+    };
+    let silent = format!("svar status {} --people --state silent", status.campaign);
     let people = [
         ("yes", status.answers.yes, guests),
         ("no", status.answers.no, String::new()),
         ("maybe", status.answers.maybe, String::new()),
-        ("silent", status.silent, String::new()),
+        ("silent", status.silent, if status.silent > 0 { silent } else { String::new() }),
         ("unsubscribed", status.unsubscribed, String::new()),
         ("to decide", status.review, if status.review > 0 { "svar review".into() } else { String::new() }),
     ];
+    // A newsletter asks nothing, so nobody is silent.
+    let people = if status.kind == Kind::Newsletter { &people[4..] } else { &people[..] };
     let most = people.iter().map(|(_, n, _)| *n).max().unwrap_or(0).max(1);
     for (label, count, note) in people {
         let bar = "█".repeat(usize::try_from(count * 24 / most).unwrap_or(0));
@@ -104,6 +125,9 @@ fn one(office: &Office, status: &Status) -> Result<(), Failure> {
         mails.iter().filter(|(label, n)| *n > 0 || *label == "sent").map(|(label, n)| format!("{n} {label}")).collect();
     show::line(&format!("  mails to {} people: {}", status.contacts, shown.join(", ")))
 }
+
+/// "written by" is empty where it was the person themselves.
+const ANSWER_HEAD: [&str; 8] = ["name", "address", "answer", "guests", "via", "when", "words", "written by"];
 
 /// Runs `svar answers`.
 pub(super) async fn answers(office: &Office, args: AnswersArgs) -> Result<Exit, Failure> {
@@ -124,14 +148,14 @@ pub(super) async fn answers(office: &Office, args: AnswersArgs) -> Result<Exit, 
     let rows = answers.into_iter().map(|a| {
         let name = format!("{} {}", a.first_name, a.last_name).trim().to_owned();
         let guests = a.guests.map_or_else(String::new, |n| n.to_string());
-        [name, a.address, a.answer, guests, a.via, show::time(zone, a.given_at), a.comment]
+        let writer = a.written_by.map_or_else(String::new, |writer| if writer.is_empty() { "?".to_owned() } else { writer });
+        [name, a.address, a.answer, guests, a.via, show::time(zone, a.given_at), a.comment, writer]
     });
     if args.csv {
-        return csv(rows);
+        return csv(&ANSWER_HEAD, rows);
     }
-    let head = ["name", "address", "answer", "guests", "via", "when", "words"];
     show::table(
-        &head,
+        &ANSWER_HEAD,
         rows.map(|mut row| {
             row[6] = show::brief(&row[6], 60);
             row.to_vec()
@@ -140,10 +164,11 @@ pub(super) async fn answers(office: &Office, args: AnswersArgs) -> Result<Exit, 
     Ok(Exit::Done)
 }
 
-fn csv(rows: impl Iterator<Item = [String; 7]>) -> Result<Exit, Failure> {
+/// Prints rows under a head for a spreadsheet.
+pub(super) fn csv<const N: usize>(head: &[&str; N], rows: impl Iterator<Item = [String; N]>) -> Result<Exit, Failure> {
     let failed = |error: csv::Error| Failure::new(Exit::Failed, error);
     let mut writer = csv::Writer::from_writer(std::io::stdout());
-    writer.write_record(["name", "address", "answer", "guests", "via", "when", "words"]).map_err(failed)?;
+    writer.write_record(head).map_err(failed)?;
     for row in rows {
         writer.write_record(row.iter().map(|cell| harmless(cell))).map_err(failed)?;
     }

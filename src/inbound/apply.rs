@@ -9,7 +9,7 @@ use super::correlate::{Clue, Own};
 use super::kind::never_answer;
 use super::parse::{self, Parsed};
 use super::understand::{Around, Understood, understand_parsed};
-use crate::model::address::Address;
+use crate::model::address::{Address, is_same};
 use crate::model::answer::{Choice, Via};
 use crate::model::inbound::{Envelope, Evidence, Intent, Kind, Reading};
 use crate::model::outcome::{Class, classify, find_enhanced};
@@ -197,6 +197,8 @@ fn answer(understood: &Understood, tied: &Tied) -> (Effect, String) {
         (_, Some(choice)) if reading.apply => match (tied.known.campaign_kind.as_str(), tied.known.campaign_state.as_str()) {
             ("newsletter", _) => review("an answer, but a newsletter asks nothing"),
             (_, "cancelled") => review("an answer, but the campaign was cancelled"),
+            // Not told, because suppressed; and perhaps the opt-out was the mistake: a person lifts it, or not.
+            _ if choice != Choice::No && tied.known.suppressed.is_some() => review("an answer, but its writer gets no mail from us"),
             _ => (Effect::Answer { choice, guests: guests_of(reading, choice), via: Via::Mail }, flagged),
         },
         _ => review("not sure what it means"),
@@ -210,8 +212,9 @@ fn guests_of(reading: &Reading, choice: Choice) -> Option<u32> {
 /// S-117: a valid token and another author is an answer for the invitee, and says so.
 fn flag_of(understood: &Understood, known: &Known) -> String {
     match understood.parsed.from.as_deref() {
-        Some(from) if !from.eq_ignore_ascii_case(&known.address_key) => format!("written by {from}"),
-        _ => String::new(),
+        Some(from) if is_same(from, &known.address_key) => String::new(),
+        Some(from) => format!("written by {from}"),
+        None => "its writer gives no address".to_owned(),
     }
 }
 

@@ -1,8 +1,9 @@
 //! An address that has been checked.
 //!
 //! In: text from a file, a form or an envelope. Out: an [`Address`] that is safe in an SMTP command and in a header.
-//! Sources: RFC 5321 §4.1.2 (grammar), §4.5.3.1 (sizes); S-8, S-92. Compared case-insensitively, the spelling is kept.
+//! Sources: RFC 5321 §4.1.2 (grammar), §4.5.3.1 (sizes), RFC 5891 (domains outside ASCII); S-8, S-16, S-92. Compared case-insensitively, the spelling is kept.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -43,7 +44,8 @@ pub enum AddressError {
 impl Address {
     /// Reads an address. Surrounding white space and one pair of angle brackets are forgiven.
     ///
-    /// A domain outside ASCII becomes lower case only; it must already be in A-label form (S-16).
+    /// A domain outside ASCII is kept in the form that the mail system knows, `xn--rksmrgs-5wao1o.se` (S-16): the two
+    /// spellings are one address.
     ///
     /// # Errors
     /// [`AddressError`] names what is wrong with it.
@@ -62,8 +64,14 @@ impl Address {
         if local.is_empty() || domain.is_empty() {
             return Err(AddressError::Shape(text.to_owned()));
         }
-        if local.len() > 64 || domain.len() > 255 || text.len() > 254 {
-            return Err(AddressError::TooLong(text.to_owned()));
+        let too_long = || AddressError::TooLong(text.to_owned());
+        if local.len() > 64 || text.len() > 254 {
+            return Err(too_long());
+        }
+        let domain = ascii_domain(text, domain)?;
+        let whole = format!("{local}@{domain}");
+        if whole.len() > 254 {
+            return Err(too_long());
         }
         if !local.is_ascii() {
             return Err(AddressError::NeedsUtf8(text.to_owned()));
@@ -75,11 +83,11 @@ impl Address {
         if local.split('.').any(str::is_empty) {
             return Err(AddressError::Character { address: text.to_owned(), found: '.' });
         }
-        check_domain(text, domain)?;
-        Ok(Self(text.to_owned()))
+        check_domain(text, &domain)?;
+        Ok(Self(whole))
     }
 
-    /// The address as it was spelled.
+    /// The address as it was spelled, its domain in ASCII.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -102,6 +110,19 @@ impl Address {
     pub fn domain(&self) -> &str {
         self.0.rsplit_once('@').map_or("", |(_, d)| d)
     }
+}
+
+/// The domain in A-labels; one in ASCII as it is. What IDNA does not know is refused by its first letter outside ASCII.
+fn ascii_domain<'a>(text: &str, domain: &'a str) -> Result<Cow<'a, str>, AddressError> {
+    let Some(found) = domain.chars().find(|c| !c.is_ascii()) else { return Ok(Cow::Borrowed(domain)) };
+    let refused = |_| AddressError::Character { address: text.to_owned(), found };
+    idna::domain_to_ascii_strict(domain).map(Cow::Owned).map_err(refused)
+}
+
+/// Whether two texts are one address, however they are spelled. What is no address is the same as nothing.
+#[must_use]
+pub fn is_same(one: &str, other: &str) -> bool {
+    matches!((Address::parse(one), Address::parse(other)), (Ok(one), Ok(other)) if one.key() == other.key())
 }
 
 fn check_domain(text: &str, domain: &str) -> Result<(), AddressError> {
@@ -181,6 +202,18 @@ mod tests {
         assert_eq!(a.as_str(), "Eva.Berg+x@Example.ORG");
         assert_eq!(a.key(), "eva.berg+x@example.org");
         assert_eq!((a.local(), a.domain()), ("Eva.Berg+x", "Example.ORG"));
+    }
+
+    /// S-16: one address, whichever spelling its domain comes in.
+    #[test]
+    fn a_domain_outside_ascii_is_kept_as_the_mail_system_knows_it() {
+        let a = Address::parse("Eva@Räksmörgås.se").unwrap();
+        assert_eq!(a.as_str(), "Eva@xn--rksmrgs-5wao1o.se");
+        assert!(is_same("eva@räksmörgås.SE", "eva@XN--rksmrgs-5wao1o.se"));
+        assert!(!is_same("eva@räksmörgås.se", "eva@raksmorgas.se") && !is_same("", ""));
+        for bad in ["eva@rä_k.se", "eva@ä..se", "eva@\u{202e}ä.se", "eva@ä b.se", "evä@räksmörgås.se"] {
+            assert!(Address::parse(bad).is_err(), "{bad:?} was taken");
+        }
     }
 
     /// S-8, S-92.

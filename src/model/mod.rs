@@ -9,5 +9,6 @@ pub mod event;
 pub mod inbound;
 pub mod outcome;
 pub mod schedule;
+pub mod standing;
 pub mod suppression;
 pub mod token;

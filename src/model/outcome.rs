@@ -207,12 +207,6 @@ pub fn classify(code: u16, enhanced: Option<Enhanced>) -> Class {
     TABLE.iter().find(fits).map_or(Class::Soft, |row| row.3)
 }
 
-/// Whether a soft refusal counts as hard when it comes again: a disabled mailbox, a domain that is not found (S-80).
-#[must_use]
-pub fn hard_on_repeat(enhanced: Option<Enhanced>) -> bool {
-    matches!(enhanced, Some((5, 2, 1) | (5, 4, 4)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,7 +252,6 @@ mod tests {
         assert_eq!(classify(550, Some((5, 0, 0))), Class::Soft);
         assert_eq!(classify(550, None), Class::Soft);
         assert_eq!(classify(556, None), Class::Hard);
-        assert!(hard_on_repeat(Some((5, 2, 1))) && !hard_on_repeat(Some((5, 2, 2))));
     }
 
     #[test]

@@ -19,6 +19,14 @@ pub enum Reason {
     Operator,
 }
 
+impl Reason {
+    /// Whether an operator may lift it. A complaint and an erasure are the person's own, and only theirs to take back (S-247).
+    #[must_use]
+    pub fn may_be_lifted(self) -> bool {
+        !matches!(self, Self::Complaint | Self::Erased)
+    }
+}
+
 as_words!(Reason {
     Unsubscribed => "unsubscribed", HardBounce => "hard_bounce", Complaint => "complaint", Erased => "erased", Operator => "operator",
 });

@@ -54,10 +54,13 @@ pub fn intent_in_words<'a>(language: &str, intent: &'a str) -> &'a str {
     words(language).or_else(|| words("en")).unwrap_or(intent)
 }
 
-/// Why a message waits, in a language; as it stands where there is no translation.
+/// Why a message waits, in a language; as it stands where there is no translation. A reason may be two, `not read whole:
+/// larger than 25 MiB`.
 #[must_use]
-pub fn reason_in_words<'a>(language: &str, reason: &'a str) -> &'a str {
-    PHRASES.get(language).and_then(|phrases| phrases.reasons.get(reason)).map_or(reason, String::as_str)
+pub fn reason_in_words(language: &str, reason: &str) -> String {
+    let words = |part: &str| PHRASES.get(language).and_then(|phrases| phrases.reasons.get(part)).cloned();
+    words(reason)
+        .unwrap_or_else(|| reason.split(": ").map(|part| words(part).unwrap_or_else(|| part.to_owned())).collect::<Vec<_>>().join(": "))
 }
 
 impl Layout {
@@ -132,6 +135,23 @@ mod tests {
         assert_eq!(layout.get("invitation/body.txt"), "mine");
         assert_eq!(layout.get("footer.txt"), Layout::own().get("footer.txt"));
         assert_eq!(Layout::from_snapshot(&layout.snapshot("invitation")).get("invitation/body.txt"), "mine");
+    }
+
+    /// What the way in gives as a reason to wait is said in Swedish too.
+    #[test]
+    fn every_reason_to_wait_has_swedish_words() {
+        let (apply, parse) = (include_str!("../inbound/apply.rs"), include_str!("../inbound/parse.rs"));
+        let said = |source: &'static str, before: &'static str| {
+            source.match_indices(before).filter_map(move |(at, _)| source[at + before.len()..].split('"').next()).collect::<Vec<_>>()
+        };
+        let limits = parse.split("fn over_limits").nth(1).unwrap().split("\n}\n").next().unwrap();
+        let mut reasons = [said(apply, "review(\""), said(apply, "(Effect::Review, \""), said(apply, "let why = \"")].concat();
+        reasons.extend(said(limits, "Some(\""));
+        reasons.push("not read whole");
+        assert!(reasons.len() > 15, "{reasons:?}");
+        let missing: Vec<_> = reasons.iter().filter(|reason| !PHRASES["sv"].reasons.contains_key(**reason)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+        assert_eq!(reason_in_words("sv", "not read whole: more than 500 parts"), "inte läst i sin helhet: fler än 500 delar");
     }
 
     #[test]

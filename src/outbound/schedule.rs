@@ -70,3 +70,37 @@ async fn miss(store: &Store, with: &Scheduler<'_>, now: DateTime<Utc>, due: &Due
     let why = format!("its time {} passed while svar was not running; svar campaign resume {} sends it now", due.slot, due.name);
     store.pause_campaign(now.timestamp_millis(), &due.name, Cause::Clock, Some(&why)).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::address::Address;
+    use crate::model::contact::Person;
+    use crate::store::tests::stores;
+
+    /// S-166: a pause is no reason to send what is weeks late. A one-off is sent, for that is what resuming it asks for.
+    #[tokio::test]
+    async fn a_series_that_is_resumed_skips_what_it_missed_and_a_one_off_is_sent() {
+        let layout = Layout::own();
+        let with = Scheduler { zone: Tz::UTC, layout: &layout, key_id: 1, grace: Duration::from_secs(3_600) };
+        let at = |text: &str| DateTime::parse_from_rfc3339(text).unwrap().to_utc();
+        let (start, resumed) = (at("2026-10-20T09:00:00Z"), at("2026-11-24T10:00:00Z"));
+        for (store, _dir) in stores().await {
+            let eva = Person::new(Address::parse("eva@example.org").unwrap());
+            store.import(start.timestamp_millis(), "alla", "people.csv", [eva].into_iter()).await.unwrap();
+            for (name, send) in [("nytt", "0 9 1 * *"), ("fest", "2026-11-01 09:00")] {
+                let source =
+                    format!("---\nname: {name}\nkind: newsletter\nlist: alla\nsubject: Hej\nlanguage: sv\nsend: {send}\n---\nHej!\n");
+                let file = CampaignFile::parse(&source).unwrap();
+                store.add_campaign(start.timestamp_millis(), &file, &source).await.unwrap();
+                store.start_campaign(start.timestamp_millis(), name, &file.send.next(Tz::UTC, start, start).unwrap()).await.unwrap();
+                store.pause_campaign(start.timestamp_millis(), name, Cause::Operator, None).await.unwrap();
+                store.resume_campaign(resumed.timestamp_millis(), name).await.unwrap();
+            }
+            assert_eq!(step(&store, &with, resumed).await.unwrap(), 1);
+            let (nytt, fest) = (store.status("nytt").await.unwrap(), store.status("fest").await.unwrap());
+            assert_eq!((nytt.queued, fest.queued), (0, 1));
+            assert_eq!(nytt.next_at, Some(at("2026-12-01T09:00:00Z").timestamp_millis()));
+        }
+    }
+}

@@ -10,11 +10,26 @@ use super::compose::tagged;
 use super::layout::{Layout, intent_in_words, reason_in_words};
 use super::render::render_text;
 use crate::config::Sender;
+use crate::model::address::{Address, is_same};
 use crate::model::token::{Keys, Purpose};
 use crate::store::{Error, NewNotice, Store, Untold};
 
 /// How many messages are told of in one step.
 const BATCH: i64 = 100;
+/// How many words one organiser gets in an hour.
+const WORDS_AN_HOUR: i64 = 20;
+const HOUR_MS: i64 = 3_600_000;
+/// Not of one campaign and so in no campaign's language.
+const SUMMARY: &str = "\
+svar has written {count} mails to you within an hour about messages that wait for you. It will write no more of them until
+the hour is over. Nothing is lost; see everything that waits, and be done at once with what strangers wrote:
+
+  svar review
+  svar review --strangers
+
+svar har skrivit {count} mejl till dig inom en timme om meddelanden som väntar på dig, och skriver inga fler förrän timmen är
+över. Inget är borta; kommandona ovan visar allt som väntar, och avfärdar på en gång vad främlingar skrivit.
+";
 
 /// Tells of what has come in. How many messages were taken up.
 ///
@@ -23,26 +38,52 @@ const BATCH: i64 = 100;
 pub async fn step(store: &Store, sender: &Sender, keys: &Keys, layout: &Layout, now: i64) -> Result<usize, Error> {
     let untold = store.list_untold(BATCH).await?;
     for about in &untold {
-        let notices: Vec<NewNotice> =
-            [confirmation(sender, keys, layout, about), word_to_organiser(sender, keys, layout, about)].into_iter().flatten().collect();
+        let word = match word_to_organiser(sender, keys, layout, about) {
+            Some(word) => within_the_hour(store, now, word).await?,
+            None => None,
+        };
+        let notices: Vec<NewNotice> = confirmation(sender, keys, layout, about).into_iter().chain(word).collect();
         store.tell(now, about, &notices).await?;
     }
     Ok(untold.len())
 }
 
-/// The confirmation of an answer that counts, where one is due.
+/// Whoever knows the address can make svar write to the organiser, so there is an end to it (S-127): after so many words
+/// in an hour one that says so, then silence until the hour is over. What it is about waits in `svar review` all the same.
+async fn within_the_hour(store: &Store, now: i64, word: NewNotice) -> Result<Option<NewNotice>, Error> {
+    let (words, summaries) = store.count_words_to(&word.recipient, now - HOUR_MS).await?;
+    Ok(match (words, summaries) {
+        (0..WORDS_AN_HOUR, _) => Some(word),
+        (_, 0) => Some(summary(word)),
+        _ => None,
+    })
+}
+
+fn summary(word: NewNotice) -> NewNotice {
+    let subject = format!("svar: {WORDS_AN_HOUR} mails in an hour; more is waiting / {WORDS_AN_HOUR} mejl på en timme; mer väntar");
+    NewNotice {
+        about: "summary",
+        says: "more is waiting".to_owned(),
+        subject,
+        body: SUMMARY.replace("{count}", &WORDS_AN_HOUR.to_string()),
+        reply_to: word.recipient.clone(),
+        ..word
+    }
+}
+
+/// The confirmation of an answer that counts, where one is due. An answer that a later one has overtaken is not confirmed.
 fn confirmation(sender: &Sender, keys: &Keys, layout: &Layout, about: &Untold) -> Option<NewNotice> {
     let intent = about.intent.as_deref()?;
-    let counts = about.state != "review" && ["yes", "no", "maybe", "unsubscribe"].contains(&intent);
+    let counts = about.state != "review" && (intent == "unsubscribe" || about.recorded.as_deref() == Some(intent));
     if !sender.confirmations || !counts || about.no_reply_why.is_some() {
         return None;
     }
     let (address, delivery_id) = (about.contact_address.as_deref()?, about.delivery_id?);
-    if !about.envelope_from.as_deref()?.eq_ignore_ascii_case(address) {
+    if !is_same(about.envelope_from.as_deref()?, address) {
         return None;
     }
     let language = language_of(layout, about);
-    let guests = about.guests.filter(|n| *n > 0 && intent == "yes");
+    let guests = about.recorded_guests.filter(|n| *n > 0 && intent == "yes");
     let data = json!({
         "first_name": about.first_name, "guests": guests, "organiser": { "name": sender.organiser },
         "yes": intent == "yes", "no": intent == "no", "maybe": intent == "maybe", "unsubscribe": intent == "unsubscribe",
@@ -67,31 +108,41 @@ fn confirmation(sender: &Sender, keys: &Keys, layout: &Layout, about: &Untold) -
     })
 }
 
-/// A word to the organiser: something waits for them, or a question came with a clear answer.
+/// A word to the organiser: something waits for them, a question came with a clear answer, or an answer was recorded
+/// whose writer is not the contact (S-117, S-126).
 fn word_to_organiser(sender: &Sender, keys: &Keys, layout: &Layout, about: &Untold) -> Option<NewNotice> {
     let notify = sender.notify.as_ref()?;
     let waits = about.state == "review";
     let asks = about.state == "applied" && about.secondary.as_deref().is_some_and(|s| s.contains("\"question\""));
-    if !waits && !asks {
+    let stranger = (about.state == "applied").then(|| other_writer(about)).flatten();
+    if !waits && !asks && stranger.is_none() {
         return None;
     }
     let language = about.campaign_language.as_deref().filter(|l| layout.speaks("notice", l)).unwrap_or("en");
-    let writer = writer_of(about);
-    let reply_to = about.from_address.as_deref().filter(|a| crate::model::address::Address::parse(a).is_ok());
+    let (writer, contact) = (writer_of(about, language), contact_of(about));
+    let reply_to = about.from_address.as_deref().filter(|a| Address::parse(a).is_ok());
     let data = json!({
-        "writer": writer, "campaign": about.campaign, "id": about.id, "asks": asks, "can_reply": reply_to.is_some(),
-        "words": indented(about), "guess": intent_in_words(language, about.intent.as_deref().unwrap_or("other")),
+        "writer": writer, "contact": contact.as_ref().filter(|contact| **contact != writer), "campaign": about.campaign, "id": about.id,
+        "waits": waits, "asks": asks, "stranger": stranger, "can_reply": reply_to.is_some(), "words": indented(about),
+        "guess": intent_in_words(language, about.intent.as_deref().unwrap_or("other")),
         "why": reason_in_words(language, about.why.as_deref().unwrap_or("")),
+        "commands": if waits { ways_to_decide(about) } else { Vec::new() }, "undo": stranger.map(|_| way_to_undo(about)),
     });
     let body = render_text(layout.localised("notice", language), &data).ok()?;
-    let subject = match (language, asks || about.intent.as_deref() == Some("question")) {
-        ("sv", true) => format!("Fråga från {writer}"),
-        ("sv", false) => format!("Att avgöra: svar från {writer}"),
-        (_, true) => format!("Question from {writer}"),
-        (_, false) => format!("To decide: reply from {writer}"),
+    let subject = match (language, asks || about.intent.as_deref() == Some("question"), stranger.and(contact)) {
+        ("sv", _, Some(contact)) => format!("Svar för {contact} från en annan adress"),
+        (_, _, Some(contact)) => format!("Reply for {contact} from another address"),
+        ("sv", true, None) => format!("Fråga från {writer}"),
+        ("sv", false, None) => format!("Att avgöra: svar från {writer}"),
+        (_, true, None) => format!("Question from {writer}"),
+        (_, false, None) => format!("To decide: reply from {writer}"),
     };
     Some(NewNotice {
-        about: if waits { "review" } else { "question" },
+        about: match (waits, stranger) {
+            (true, _) => "review",
+            (false, Some(_)) => "writer",
+            (false, None) => "question",
+        },
         recipient: notify.to_string(),
         contact_id: None,
         says: format!("message {}", about.id),
@@ -104,12 +155,51 @@ fn word_to_organiser(sender: &Sender, keys: &Keys, layout: &Layout, about: &Unto
     })
 }
 
-/// Name and address of who wrote, as the organiser knows them.
-fn writer_of(about: &Untold) -> String {
-    let address = about.contact_address.as_deref().or(about.from_address.as_deref()).unwrap_or("?");
+/// Who wrote or sent a message, where that is not its contact: by From, which may be missing, or by the return path.
+fn other_writer(about: &Untold) -> Option<&str> {
+    let contact = about.contact_address.as_deref()?;
+    let (from, path) = (about.from_address.as_deref().unwrap_or(""), about.envelope_from.as_deref().unwrap_or(""));
+    if !is_same(from, contact) { Some(from) } else { Some(path).filter(|path| !path.is_empty() && !is_same(path, contact)) }
+}
+
+/// Who wrote, for the organiser: the contact by name, anybody else by their address.
+fn writer_of(about: &Untold, language: &str) -> String {
+    let from = about.from_address.as_deref().filter(|from| !from.trim().is_empty());
+    match (from, about.contact_address.as_deref()) {
+        (Some(from), Some(contact)) if is_same(from, contact) => contact_of(about).unwrap_or_default(),
+        (Some(from), _) => from.to_owned(),
+        (None, _) if language == "sv" => "någon som inte anger någon adress".to_owned(),
+        (None, _) => "somebody who gives no address".to_owned(),
+    }
+}
+
+/// Name and address of the contact a message is tied to, as the organiser knows them.
+fn contact_of(about: &Untold) -> Option<String> {
+    let address = about.contact_address.as_deref()?;
     let name = format!("{} {}", about.first_name.as_deref().unwrap_or(""), about.last_name.as_deref().unwrap_or(""));
     let name = name.trim();
-    if name.is_empty() { address.to_owned() } else { format!("{name} <{address}>") }
+    Some(if name.is_empty() { address.to_owned() } else { format!("{name} <{address}>") })
+}
+
+/// The commands that decide what a message means: those that will work on it, with what they still need.
+fn ways_to_decide(about: &Untold) -> Vec<String> {
+    let (no_contact, no_campaign) = (about.contact_id.is_none(), about.campaign_id.is_none());
+    let who = if no_contact { " --contact ADDRESS" } else { "" };
+    let what = if no_campaign { " --campaign NAME" } else { "" };
+    let answers: &[&str] = if about.campaign_kind.as_deref() == Some("newsletter") { &[] } else { &["yes", "no", "maybe"] };
+    let mut ways: Vec<String> = answers.iter().map(|word| format!("svar review {} {word}{who}{what}", about.id)).collect();
+    ways.push(format!("svar review {} unsubscribe{who}", about.id));
+    ways.push(format!("svar review {} other", about.id));
+    ways
+}
+
+/// The command that takes back what a message of somebody else did.
+fn way_to_undo(about: &Untold) -> String {
+    let address = about.contact_address.as_deref().unwrap_or("ADDRESS");
+    match about.intent.as_deref() {
+        Some("yes" | "no" | "maybe") => format!("svar respond {address} {} yes|no|maybe", about.campaign.as_deref().unwrap_or("NAME")),
+        _ => format!("svar contacts allow {address} --note WHY"),
+    }
 }
 
 fn language_of<'a>(layout: &Layout, about: &'a Untold) -> &'a str {
@@ -153,6 +243,70 @@ fn indented(about: &Untold) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// S-117, S-126: From and the return path are looked at, whatever their spelling; a source that knows no return path is no stranger.
+    #[test]
+    fn a_writer_who_is_not_the_contact_is_seen() {
+        let seen = |from: &str, path: Option<&str>| {
+            let about = Untold {
+                contact_address: Some("eva@example.org".into()),
+                from_address: Some(from.into()),
+                envelope_from: path.map(Into::into),
+                ..Untold::default()
+            };
+            other_writer(&about).map(str::to_owned)
+        };
+        assert_eq!(seen("Eva@Example.ORG", None), None);
+        assert_eq!(seen("eva@example.org", Some("EVA@example.org")), None);
+        assert_eq!(seen("eva@example.org", Some("")), None);
+        assert_eq!(seen("eva@example.org", Some("x@evil.example")), Some("x@evil.example".into()));
+        assert_eq!(seen("x@evil.example", Some("eva@example.org")), Some("x@evil.example".into()));
+        assert_eq!(seen("", None), Some(String::new()));
+    }
+
+    /// S-127: a flood of strangers becomes twenty mails and a summary, and one command is done with them.
+    #[tokio::test]
+    async fn a_flood_is_told_in_one_word() {
+        use crate::model::inbound::Source;
+        use crate::store::{Effect, Raw, Understanding};
+        const NOW: i64 = 1_795_500_000_000;
+        for (store, _dir) in crate::store::tests::stores().await {
+            for n in 0..30 {
+                let content_hash = n.to_string();
+                let raw =
+                    Raw { source: Source::Stdin, envelope_from: None, recipient: "", content_hash: &content_hash, bytes: b"x".to_vec() };
+                let stored = store.store_raw(NOW, &raw).await.unwrap();
+                let read = Understanding { evidence: "[]".into(), ..Understanding::default() };
+                store.apply(NOW, stored.id, NOW, &read, &Effect::Review).await.unwrap();
+            }
+            let sender = Sender {
+                from: crate::model::address::Mailbox::parse("Monica <monica@example.org>").unwrap(),
+                reply: Address::parse("svar@example.org").unwrap(),
+                separator: '+',
+                organiser: "Monica".into(),
+                postal_address: String::new(),
+                notify: Some(Address::parse("monica@example.org").unwrap()),
+                confirmations: true,
+            };
+            let keys = Keys::single(1, vec![7; 32]);
+            assert_eq!(step(&store, &sender, &keys, &Layout::own(), NOW).await.unwrap(), 30);
+            let queued = store.claim_notices(NOW, 100, "d1", NOW + 60_000).await.unwrap();
+            assert_eq!((queued.len(), queued.iter().filter(|n| n.about == "summary").count()), (21, 1));
+            assert!(queued[20].body.contains("20 mails"), "{}", queued[20].body);
+            assert_eq!(store.dismiss_strangers(NOW).await.unwrap(), 30);
+            assert_eq!((store.count_stray_reviews().await.unwrap(), store.count_open().await.unwrap().2), (0, 0));
+        }
+    }
+
+    #[test]
+    fn only_commands_that_will_work_are_offered() {
+        let stray = ways_to_decide(&Untold { id: 4, ..Untold::default() });
+        assert_eq!(stray[0], "svar review 4 yes --contact ADDRESS --campaign NAME");
+        assert_eq!(stray[3..], ["svar review 4 unsubscribe --contact ADDRESS", "svar review 4 other"]);
+        let letter =
+            Untold { id: 4, contact_id: Some(1), campaign_id: Some(2), campaign_kind: Some("newsletter".into()), ..Untold::default() };
+        assert_eq!(ways_to_decide(&letter), ["svar review 4 unsubscribe", "svar review 4 other"]);
+    }
 
     #[test]
     fn a_subject_gets_one_prefix() {

@@ -4,6 +4,7 @@ use sqlx::FromRow;
 
 use super::db::{Conn, values};
 use super::{Error, Store, contact, event};
+use crate::model::address::is_same;
 use crate::model::answer::{Choice, Given, Meeting, Via, meet};
 use crate::model::event::{Cause, Event};
 
@@ -38,6 +39,8 @@ pub struct AnswerRow {
     pub given_at: i64,
     /// The message behind it.
     pub inbound_id: Option<i64>,
+    /// Who wrote that message, where it was another than the contact (S-117); empty where it names nobody.
+    pub written_by: Option<String>,
 }
 
 #[derive(FromRow)]
@@ -50,8 +53,12 @@ struct CurrentRow {
     given_at: i64,
 }
 
-/// Puts an answer on record, by the rule of [`meet`]; joins the list that a yes leads to.
+/// Puts an answer on record, by the rule of [`meet`]; joins the list that a yes leads to. Refused where nothing was asked.
 pub(super) async fn register(tx: &mut Conn, now: i64, asked: Asked, given: &Given) -> Result<Meeting, Error> {
+    let newsletter = "SELECT name FROM campaign WHERE id = $1 AND kind = 'newsletter'";
+    if let Some((name,)) = tx.first::<(String,)>(newsletter, values![asked.campaign_id]).await? {
+        return Err(Error::Refused(format!("campaign \"{name}\" is a newsletter: it asks nothing, so there is no answer to record")));
+    }
     let sql = "SELECT id, choice, guests, comment, via, given_at FROM answer
                WHERE campaign_id = $1 AND contact_id = $2 AND superseded_at IS NULL";
     let current = tx.first::<CurrentRow>(sql, values![asked.campaign_id, asked.contact_id]).await?;
@@ -130,9 +137,6 @@ impl Store {
     /// [`Error::Unknown`] where the campaign is unknown; [`Error::Refused`] where it is no invitation.
     pub async fn respond(&self, now: i64, contact_id: i64, campaign: &str, given: &Given) -> Result<Meeting, Error> {
         let campaign = self.get_campaign(campaign).await?;
-        if campaign.kind != crate::model::campaign::Kind::Invitation {
-            return Err(Error::Refused(format!("campaign \"{}\" is a newsletter: it asks nothing", campaign.name)));
-        }
         let mut tx = self.db.begin().await?;
         let asked = Asked { campaign_id: campaign.id, contact_id, delivery_id: None, inbound_id: None, cause: Cause::Operator };
         let meeting = register(&mut tx, now, asked, given).await?;
@@ -146,9 +150,14 @@ impl Store {
     /// [`Error::Unknown`] where there is no such campaign.
     pub async fn list_answers(&self, campaign: &str) -> Result<Vec<AnswerRow>, Error> {
         let campaign = self.get_campaign(campaign).await?;
-        let sql = "SELECT c.address, c.first_name, c.last_name, a.choice AS answer, a.guests, a.comment, a.via, a.given_at, a.inbound_id
-                   FROM answer a JOIN contact c ON c.id = a.contact_id
+        let sql = "SELECT c.address, c.first_name, c.last_name, a.choice AS answer, a.guests, a.comment, a.via, a.given_at, a.inbound_id,
+                       i.from_address AS written_by
+                   FROM answer a JOIN contact c ON c.id = a.contact_id LEFT JOIN inbound i ON i.id = a.inbound_id
                    WHERE a.campaign_id = $1 AND a.superseded_at IS NULL ORDER BY a.choice DESC, c.last_name, c.first_name, c.address_key";
-        self.db.read().await?.all(sql, values![campaign.id]).await
+        let mut rows: Vec<AnswerRow> = self.db.read().await?.all(sql, values![campaign.id]).await?;
+        for row in &mut rows {
+            row.written_by = row.written_by.take().filter(|writer| !is_same(writer, &row.address));
+        }
+        Ok(rows)
     }
 }

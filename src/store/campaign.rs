@@ -111,15 +111,16 @@ impl Store {
             Err(error) => return Err(error),
         };
         let id = match old {
-            Some(old) if old.source == source => return Ok(false),
-            Some(old) if old.state != State::Draft => {
+            Some(old) if old.source == source && old.state != State::Cancelled => return Ok(false),
+            // A draft that was cancelled has sent nothing: its name is free.
+            Some(old) if old.state != State::Draft && old.started_at.is_some() => {
                 return Err(Error::Refused(format!(
                     "campaign \"{}\" has been started; give the new text another name, so that the history stays true",
                     old.name
                 )));
             }
             Some(old) => {
-                let sql = "UPDATE campaign SET kind = $1, list_id = $2, on_yes_list_id = $3, language = $4, source = $5, updated_at = $6
+                let sql = "UPDATE campaign SET state = 'draft', kind = $1, list_id = $2, on_yes_list_id = $3, language = $4, source = $5, updated_at = $6
                            WHERE id = $7";
                 tx.execute(sql, values![file.kind.as_str(), list_id, on_yes, &file.language, source, now, old.id]).await?;
                 old.id
@@ -160,7 +161,7 @@ impl Store {
         let mut tx = self.db.begin().await?;
         let campaign = named(&mut tx, name).await?;
         if campaign.state != State::Draft {
-            return Err(refused(&campaign, "started"));
+            return Err(refused(&campaign, "started; only a draft can: give the text another name"));
         }
         let sql = "UPDATE campaign SET state = 'active', started_at = $1, next_at = $2, next_slot = $3, updated_at = $1
                    WHERE id = $4 AND state = 'draft'";
@@ -178,13 +179,15 @@ impl Store {
         self.change(now, name, &[State::Active], State::Paused, ("campaign.paused", cause), why).await.map(|_| ())
     }
 
-    /// Resumes a paused campaign. A one-off whose time passed meanwhile is sent now.
+    /// Resumes a paused campaign. A one-off whose time passed meanwhile is sent now; a series goes on by its plan, where a
+    /// firing that is too late is skipped (S-166).
     ///
     /// # Errors
     /// [`Error::Refused`] where it is not paused.
     pub async fn resume_campaign(&self, now: i64, name: &str) -> Result<(), Error> {
         let campaign = self.change(now, name, &[State::Paused], State::Active, ("campaign.resumed", Cause::Operator), None).await?;
-        if campaign.next_at.is_some_and(|at| at < now) {
+        let series = CampaignFile::parse(&campaign.source).is_ok_and(|file| file.send.recurs());
+        if !series && campaign.next_at.is_some_and(|at| at < now) {
             let mut tx = self.db.begin().await?;
             tx.execute("UPDATE campaign SET next_at = $1 WHERE id = $2 AND next_at < $1", values![now, campaign.id]).await?;
             tx.commit().await?;
@@ -224,7 +227,14 @@ impl Store {
         let mut tx = self.db.begin().await?;
         let campaign = named(&mut tx, name).await?;
         if !from.contains(&campaign.state) {
-            return Err(refused(&campaign, to.as_str()));
+            return Err(refused(
+                &campaign,
+                match to {
+                    State::Active => "resumed; only a paused one can",
+                    State::Paused => "paused; only an active one can",
+                    _ => "cancelled again",
+                },
+            ));
         }
         let sql = "UPDATE campaign SET state = $1, paused_why = $2, updated_at = $3 WHERE id = $4 AND state = $5";
         if tx.execute(sql, values![to.as_str(), why, now, campaign.id, campaign.state.as_str()]).await? == 0 {
@@ -267,6 +277,6 @@ pub(super) async fn set_next(tx: &mut Conn, due: &DueCampaign, next: Option<&Occ
     Ok(tx.execute(sql, values![at, slot, due.id, &due.slot]).await? > 0)
 }
 
-fn refused(campaign: &Campaign, verb: &str) -> Error {
-    Error::Refused(format!("campaign \"{}\" is {} and cannot be {verb}", campaign.name, campaign.state))
+fn refused(campaign: &Campaign, what: &str) -> Error {
+    Error::Refused(format!("campaign \"{}\" is {} and cannot be {what}", campaign.name, campaign.state))
 }

@@ -5,6 +5,8 @@
 //! `BEGIN IMMEDIATE` (a transaction that reads first and writes later would fail at once, not wait), a few that read.
 
 use std::borrow::Cow;
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -189,9 +191,9 @@ impl Db {
     }
 
     async fn open_file(file: &Path) -> Result<Self, Error> {
+        let file = made_and_found(file)?;
         let options = SqliteConnectOptions::from_str("sqlite:")?
-            .filename(file)
-            .create_if_missing(true)
+            .filename(&file)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
@@ -199,9 +201,10 @@ impl Db {
             .pragma("cache_size", "-16000")
             .statement_cache_capacity(200)
             .row_buffer_size(1024);
-        let write = SqlitePoolOptions::new().max_connections(1).min_connections(1).connect_with(options.clone()).await?;
-        let read = SqlitePoolOptions::new().max_connections(4).connect_lazy_with(options.create_if_missing(false).read_only(true));
-        Ok(Self::Sqlite { read, write, file: file.to_owned() })
+        let write = SqlitePoolOptions::new().max_connections(1).min_connections(1).connect_with(options.clone()).await;
+        let write = write.map_err(|error| with_file(error.into(), &file))?;
+        let read = SqlitePoolOptions::new().max_connections(4).connect_lazy_with(options.read_only(true));
+        Ok(Self::Sqlite { read, write, file })
     }
 
     /// A connection to read with.
@@ -215,7 +218,7 @@ impl Db {
     /// A transaction to write in; dropped without a commit it leaves nothing behind.
     pub(super) async fn begin(&self) -> Result<Conn, Error> {
         Ok(match self {
-            Self::Sqlite { write, .. } => Conn::SqliteWrite(begin_sqlite(write).await?),
+            Self::Sqlite { write, file, .. } => Conn::SqliteWrite(begin_sqlite(write).await.map_err(|error| with_file(error, file))?),
             Self::Postgres(pool) => Conn::PostgresWrite(pool.begin().await?),
         })
     }
@@ -223,10 +226,13 @@ impl Db {
     /// Brings the tables up to date.
     pub(super) async fn migrate(&self) -> Result<(), Error> {
         match self {
-            Self::Sqlite { write, .. } => {
+            Self::Sqlite { write, file, .. } => {
                 let translated: Vec<Migration> = MIGRATIONS.iter().map(for_sqlite).collect();
                 let migrator = Migrator { migrations: Cow::Owned(translated), ..Migrator::DEFAULT };
-                Ok(migrator.run(write).await?)
+                match migrator.run(write).await {
+                    Err(sqlx::migrate::MigrateError::Execute(error)) => Err(with_file(error.into(), file)),
+                    done => Ok(done?),
+                }
             }
             Self::Postgres(pool) => Ok(MIGRATIONS.run(pool).await?),
         }
@@ -244,6 +250,18 @@ impl Db {
     }
 }
 
+/// Makes the file where there is none, for its owner alone: it holds people's mail (S-222). SQLite gives what it lays beside
+/// it the same mode. The path comes back without links, so that one file has one name, whichever way it was reached.
+fn made_and_found(file: &Path) -> Result<PathBuf, Error> {
+    let failed = |error| Error::File { file: file.to_owned(), error };
+    match File::options().write(true).create_new(true).mode(0o600).open(file) {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(failed(error)),
+    }
+    file.canonicalize().map_err(failed)
+}
+
 /// On a full disk SQLite rolls back by itself, and sqlx's count of open transactions is off from then on: that
 /// connection, the only one that writes, is thrown away and another one opened.
 async fn begin_sqlite(write: &SqlitePool) -> Result<Transaction<'static, Sqlite>, Error> {
@@ -254,6 +272,22 @@ async fn begin_sqlite(write: &SqlitePool) -> Result<Transaction<'static, Sqlite>
             write.acquire().await?.close().await?;
             Ok(write.begin_with("BEGIN IMMEDIATE").await?)
         }
+    }
+}
+
+/// What SQLite says of a file that it may not write or open names no file and no remedy.
+fn with_file(error: Error, file: &Path) -> Error {
+    const READONLY: i32 = 8;
+    const CANTOPEN: i32 = 14;
+    match error {
+        Error::Database(sqlx::Error::Database(said)) => {
+            let primary = said.code().and_then(|code| code.parse::<i32>().ok()).map(|code| code & 0xff);
+            match primary {
+                Some(READONLY | CANTOPEN) => Error::File { file: file.to_owned(), error: std::io::Error::other(said.message().to_owned()) },
+                _ => Error::Database(sqlx::Error::Database(said)),
+            }
+        }
+        other => other,
     }
 }
 

@@ -57,16 +57,6 @@ const OF_CONTACT: &str = "
     ORDER BY e.at, e.id";
 
 impl Store {
-    /// Writes one line that stands for itself, e.g. that a relay was paused.
-    ///
-    /// # Errors
-    /// Where the database fails.
-    pub async fn note(&self, now: i64, event: Event) -> Result<(), Error> {
-        let mut tx = self.db.begin().await?;
-        write(&mut tx, now, &[event]).await?;
-        tx.commit().await
-    }
-
     /// Everything that happened to a contact, oldest first.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use super::db::{Conn, values};
 use super::suppression::{self, Suppress};
 use super::{Error, Store, event};
 use crate::model::address::Address;
-use crate::model::answer::{Choice, Given, Via};
+use crate::model::answer::{Choice, Given, Meeting, Via};
 use crate::model::event::{Cause, Event};
 use crate::model::inbound::{Intent, Kind, Source};
 use crate::model::suppression::Reason;
@@ -68,6 +68,8 @@ pub struct Known {
     pub contact_id: i64,
     /// The contact's address, in lower case.
     pub address_key: String,
+    /// Why the contact gets no mail, where that is so.
+    pub suppressed: Option<String>,
 }
 
 /// What was made of a message, as it is kept.
@@ -182,9 +184,9 @@ pub struct ReviewRow {
 
 const KNOWN: &str = "
     SELECT d.id AS delivery_id, d.edition_id, e.campaign_id, ca.state AS campaign_state, ca.kind AS campaign_kind, ca.language,
-        d.contact_id, c.address_key
+        d.contact_id, c.address_key, s.reason AS suppressed
     FROM delivery d JOIN edition e ON e.id = d.edition_id JOIN campaign ca ON ca.id = e.campaign_id
-    JOIN contact c ON c.id = d.contact_id";
+    JOIN contact c ON c.id = d.contact_id LEFT JOIN suppression s ON s.address_key = c.address_key";
 
 impl Store {
     /// Stores a message. When this returns, its bytes are durable; the same message again changes nothing.
@@ -302,11 +304,37 @@ impl Store {
         self.db.read().await?.all(sql, values![limit]).await
     }
 
-    /// A person decides what a message means. `who` and `about` name contact and campaign where svar could not.
+    /// A person is done with everything that waits and is tied to nobody. How many messages that were.
     ///
     /// # Errors
-    /// [`Error::Unknown`] for an unknown message; [`Error::Refused`] where it was decided before or is tied to nobody.
-    pub async fn decide(&self, now: i64, id: i64, decision: Decision, who: Option<i64>, about: Option<i64>) -> Result<(), Error> {
+    /// Where the database fails; then nothing is changed.
+    pub async fn dismiss_strangers(&self, now: i64) -> Result<usize, Error> {
+        let mut tx = self.db.begin().await?;
+        let sql = "UPDATE inbound SET state = 'settled', intent = 'other', decided_at = $1, told_at = $1
+                   WHERE state = 'review' AND contact_id IS NULL RETURNING id";
+        let dismissed: Vec<(i64,)> = tx.all(sql, values![now]).await?;
+        let event = |id: i64| Event::new("inbound.decided", Cause::Operator).inbound(id).detail(serde_json::json!({ "as": "other" }));
+        event::write(&mut tx, now, &dismissed.iter().map(|(id,)| event(*id)).collect::<Vec<_>>()).await?;
+        tx.commit().await?;
+        Ok(dismissed.len())
+    }
+
+    /// A person decides what a message means. `who` and `about` name contact and campaign where svar could not.
+    ///
+    /// An answer counts from when it was written, not from when it was decided: where the contact has said something else
+    /// since, the decision is refused, and nothing is changed. The contact's address, where an answer is recorded of somebody
+    /// who is suppressed and stays so.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] for an unknown message; [`Error::Refused`] where it is tied to nobody, or a later answer stands.
+    pub async fn decide(
+        &self,
+        now: i64,
+        id: i64,
+        decision: Decision,
+        who: Option<i64>,
+        about: Option<i64>,
+    ) -> Result<Option<String>, Error> {
         let mut tx = self.db.begin().await?;
         let sql = "SELECT state, contact_id, campaign_id, delivery_id, received_at, own_words FROM inbound WHERE id = $1";
         let row = tx.first::<(String, Option<i64>, Option<i64>, Option<i64>, i64, Option<String>)>(sql, values![id]).await?;
@@ -336,7 +364,9 @@ impl Store {
                 let comment = own_words.unwrap_or_default();
                 let given = Given { choice, guests: said, comment, via: Via::Mail, given_at: received_at };
                 let asked = Asked { campaign_id, contact_id, delivery_id, inbound_id: Some(id), cause: Cause::Operator };
-                answer::register(&mut tx, now, asked, &given).await?;
+                if answer::register(&mut tx, now, asked, &given).await? == Meeting::TooOld {
+                    return Err(overtaken(id, choice));
+                }
             }
             Decision::Unsubscribe => suppress_contact(&mut tx, now, id, contact_id, Reason::Unsubscribed, Cause::Operator).await?,
             Decision::Nothing => {}
@@ -345,8 +375,21 @@ impl Store {
         let sql = "UPDATE inbound SET state = 'settled', intent = $1, guests = COALESCE($2, guests), contact_id = $3, campaign_id = $4,
                        decided_at = $5, told_at = $6 WHERE id = $7";
         tx.execute(sql, values![word, guests, contact_id, campaign_id, now, told_at, id]).await?;
-        tx.commit().await
+        let sql = "SELECT c.address FROM contact c JOIN suppression s ON s.address_key = c.address_key WHERE c.id = $1";
+        let silenced = match decision {
+            Decision::Answer(..) => tx.first::<(String,)>(sql, values![contact_id]).await?.map(|(address,)| address),
+            _ => None,
+        };
+        tx.commit().await?;
+        Ok(silenced)
     }
+}
+
+fn overtaken(id: i64, choice: Choice) -> Error {
+    Error::Refused(format!(
+        "message {id} is older than the answer on record, which stands; to overrule that: svar respond ADDRESS NAME {choice}; \
+         to be done with the message: svar review {id} other"
+    ))
 }
 
 fn what_of(effect: &Effect) -> &'static str {

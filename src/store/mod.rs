@@ -11,8 +11,10 @@ mod delivery;
 mod edition;
 mod event;
 mod inbound;
+mod maildir;
 mod notice;
 mod relay;
+mod standing;
 mod status;
 mod suppression;
 
@@ -25,6 +27,7 @@ pub use event::HistoryRow;
 pub use inbound::{Decision, Effect, Known, Raw, ReviewRow, Stored, Understanding, Waiting};
 pub use notice::{ClaimedNotice, NewNotice, Untold};
 pub use relay::RelayPause;
+pub use standing::StandingRow;
 pub use status::{Recent, Status};
 
 use db::Db;
@@ -35,6 +38,14 @@ pub enum Error {
     /// The database said no, or was not there. Trying again may help.
     #[error("the database did not do its part: {0}")]
     Database(#[from] sqlx::Error),
+    /// The file cannot be made, reached or written. Trying again does not help.
+    #[error("the database {} cannot be written: {error}; svar must be able to write the file and in its folder", file.display())]
+    File {
+        /// The file.
+        file: std::path::PathBuf,
+        /// The system's words.
+        error: std::io::Error,
+    },
     /// The tables could not be brought up to date.
     #[error("the tables could not be brought up to date: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
@@ -76,7 +87,7 @@ impl Store {
         Ok(Self { db })
     }
 
-    /// The SQLite file, where it is one.
+    /// The SQLite file, where it is one: its path without links.
     #[must_use]
     pub fn file(&self) -> Option<&std::path::Path> {
         match &self.db {

@@ -8,7 +8,7 @@ use super::{Error, Stop, Store, event, list_of_marks};
 use crate::model::event::{Cause, Event};
 
 /// A message that nobody has been told of yet.
-#[derive(Clone, Debug, FromRow)]
+#[derive(Clone, Debug, Default, FromRow)]
 pub struct Untold {
     /// The row of the message.
     pub id: i64,
@@ -54,16 +54,20 @@ pub struct Untold {
     pub campaign_id: Option<i64>,
     /// The campaign's name.
     pub campaign: Option<String>,
-    /// The campaign file.
-    pub campaign_source: Option<String>,
+    /// The campaign's kind.
+    pub campaign_kind: Option<String>,
     /// The campaign's language.
     pub campaign_language: Option<String>,
+    /// The contact's answer that counts now, from whichever message: only what stands is confirmed.
+    pub recorded: Option<String>,
+    /// The guests of that answer.
+    pub recorded_guests: Option<i64>,
 }
 
 /// A notice to be sent.
 #[derive(Clone, Debug)]
 pub struct NewNotice {
-    /// `confirmation`, `question` or `review`: with the message it makes the notice unique.
+    /// `confirmation`, `question`, `review`, `writer` or `summary`: with the message it makes the notice unique.
     pub about: &'static str,
     /// To whom.
     pub recipient: String,
@@ -132,9 +136,10 @@ impl Store {
     pub async fn list_untold(&self, limit: i64) -> Result<Vec<Untold>, Error> {
         let sql = "SELECT i.id, i.state, i.kind, i.intent, i.guests, i.own_words, i.subject, i.from_address, i.envelope_from, i.message_id,
                        i.reference_ids, i.secondary, i.no_reply_why, i.why, i.delivery_id, i.contact_id, c.address AS contact_address,
-                       c.first_name, c.last_name, c.language AS contact_language, i.campaign_id, ca.name AS campaign, ca.source AS campaign_source,
-                       ca.language AS campaign_language
+                       c.first_name, c.last_name, c.language AS contact_language, i.campaign_id, ca.name AS campaign, ca.kind AS campaign_kind,
+                       ca.language AS campaign_language, a.choice AS recorded, a.guests AS recorded_guests
                    FROM inbound i LEFT JOIN contact c ON c.id = i.contact_id LEFT JOIN campaign ca ON ca.id = i.campaign_id
+                   LEFT JOIN answer a ON a.campaign_id = i.campaign_id AND a.contact_id = i.contact_id AND a.superseded_at IS NULL
                    WHERE i.told_at IS NULL AND i.state IN ('applied', 'review', 'settled') ORDER BY i.id LIMIT $1";
         self.db.read().await?.all(sql, values![limit]).await
     }
@@ -172,12 +177,25 @@ impl Store {
                 &notice.reply_to,
                 now
             ];
-            queued += tx.execute(sql, values).await?;
+            if tx.execute(sql, values).await? == 0 {
+                continue;
+            }
+            queued += 1;
             let event = Event::new("notice.queued", Cause::Inbound).inbound(about.id).contact(about.contact_id).campaign(about.campaign_id);
             event::write(&mut tx, now, &[event.detail(serde_json::json!({ "about": notice.about, "says": notice.says }))]).await?;
         }
         tx.commit().await?;
         Ok(queued)
+    }
+
+    /// The words to an organiser since a time, and the summaries among them: `(words, summaries)`.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn count_words_to(&self, recipient: &str, since: i64) -> Result<(i64, i64), Error> {
+        let sql = "SELECT COUNT(*), COUNT(CASE WHEN about = 'summary' THEN 1 END) FROM notice
+                   WHERE recipient = $1 AND composed_at > $2 AND about <> 'confirmation'";
+        self.db.read().await?.first::<(i64, i64)>(sql, values![recipient, since]).await?.ok_or(Error::Gone)
     }
 
     /// Claims up to `limit` notices that are due.

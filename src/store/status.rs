@@ -4,12 +4,15 @@ use sqlx::FromRow;
 
 use super::db::{Conn, values};
 use super::{Error, Store};
+use crate::model::campaign::Kind;
 
 /// The counts of a campaign.
-#[derive(Clone, Debug, Default, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct Status {
     /// Its name.
     pub campaign: String,
+    /// Invitation or newsletter.
+    pub kind: Kind,
     /// `draft`, `active`, `paused` or `cancelled`.
     pub state: String,
     /// Why it is paused, where the reason is not a person's command.
@@ -40,7 +43,8 @@ pub struct Status {
     pub unsubscribed: i64,
     /// Messages that wait for a person.
     pub review: i64,
-    /// People who have the invitation and said nothing: no answer, no opt-out, nothing that waits for a person.
+    /// People who have the invitation and said nothing: no answer, no opt-out, nothing that waits for a person. Nobody where
+    /// nothing is asked.
     pub silent: i64,
 }
 
@@ -114,11 +118,26 @@ impl Store {
             state: campaign.state.to_string(),
             paused_why: campaign.paused_why,
             next_at: campaign.next_at.filter(|_| campaign.state != crate::model::campaign::State::Cancelled),
-            ..Status::default()
+            kind: campaign.kind,
+            contacts: 0,
+            queued: 0,
+            sending: 0,
+            sent: 0,
+            failed: 0,
+            uncertain: 0,
+            suppressed: 0,
+            cancelled: 0,
+            answers: Answers::default(),
+            guests: 0,
+            unsubscribed: 0,
+            review: 0,
+            silent: 0,
         };
         count_deliveries(&mut conn, id, &mut status).await?;
         count_answers(&mut conn, id, &mut status).await?;
-        status.silent = conn.number(SILENT, values![id]).await?;
+        if campaign.kind == Kind::Invitation {
+            status.silent = conn.number(SILENT, values![id]).await?;
+        }
         status.unsubscribed = conn.number(UNSUBSCRIBED, values![id]).await?;
         status.review = conn.number("SELECT COUNT(*) FROM inbound WHERE campaign_id = $1 AND state = 'review'", values![id]).await?;
         Ok(status)

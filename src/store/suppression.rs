@@ -46,6 +46,32 @@ impl Store {
         Ok(changed)
     }
 
+    /// Lets mail go to an address again, on an operator's word (S-139). The reason that is lifted; `None` where there was none.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a complaint or an erasure (S-247).
+    pub async fn allow(&self, now: i64, address: &Address, note: &str) -> Result<Option<Reason>, Error> {
+        let contact_id = self.find_contact(address).await?.map(|c| c.id);
+        let mut tx = self.db.begin().await?;
+        let sql = "SELECT reason FROM suppression WHERE address_key = $1";
+        let Some((word,)) = tx.first::<(String,)>(sql, values![address.key()]).await? else { return Ok(None) };
+        let reason = Reason::from_word(&word).ok_or_else(|| Error::Foreign(format!("reason {word}")))?;
+        if !reason.may_be_lifted() {
+            return Err(Error::Refused(format!(
+                "{address} is suppressed for good ({reason}): only the person can take that back, not an operator"
+            )));
+        }
+        // A complaint that comes in between is not lifted with it.
+        let sql = "DELETE FROM suppression WHERE address_key = $1 AND reason = $2";
+        if tx.execute(sql, values![address.key(), reason.as_str()]).await? == 0 {
+            return Err(Error::Gone);
+        }
+        let detail = serde_json::json!({ "before": reason, "note": note });
+        event::write(&mut tx, now, &[Event::new("contact.allowed", Cause::Operator).contact(contact_id).detail(detail)]).await?;
+        tx.commit().await?;
+        Ok(Some(reason))
+    }
+
     /// Why an address is suppressed, if it is: `(reason, since)`.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use crate::model::contact::Person;
 use crate::model::event::Cause;
 use crate::model::inbound::{Intent, Kind, Source};
 use crate::model::schedule::Occurrence;
+use crate::model::standing::Standing;
 use crate::model::suppression::Reason;
 
 const NOW: i64 = 1_795_500_000_000;
@@ -296,7 +297,7 @@ async fn a_person_decides_what_waits_and_the_writer_is_told_once() {
             reply_to: "svar+x@example.org".into(),
         };
         assert_eq!(store.tell(NOW, &untold, std::slice::from_ref(&notice)).await.unwrap(), 1);
-        assert_eq!(store.tell(NOW, &untold, &[notice]).await.unwrap(), 0);
+        assert_eq!(store.tell(NOW, &untold, std::slice::from_ref(&notice)).await.unwrap(), 0);
         let claimed = store.claim_notices(NOW, 10, "d1", NOW + 60_000).await.unwrap();
         assert_eq!(claimed.len(), 1);
         assert_eq!(store.stop_of_notice(claimed[0].id).await.unwrap(), None);
@@ -304,6 +305,129 @@ async fn a_person_decides_what_waits_and_the_writer_is_told_once() {
         assert_eq!(store.count_open().await.unwrap(), (0, 0, 0));
         assert_eq!(store.recent(5).await.unwrap()[0].intent.as_deref(), Some("yes"));
         assert_eq!(store.count_stray_reviews().await.unwrap(), 0);
+        // Decided again: there is one confirmation for a message, and no line of a second.
+        store.decide(NOW, id, Decision::Answer(Choice::No, None), None, None).await.unwrap();
+        let again = store.list_untold(10).await.unwrap().remove(0);
+        let other = NewNotice { says: "natverk:no:0".into(), ..notice };
+        assert_eq!(store.tell(NOW, &again, &[other]).await.unwrap(), 0);
+        let history = store.history(known.contact_id).await.unwrap();
+        assert_eq!(history.iter().filter(|row| row.what == "notice.queued").count(), 1);
+    }
+}
+
+/// What a person decides of an old message does not undo what its writer said since, and nobody is told that it did.
+#[tokio::test]
+async fn a_decision_on_an_old_message_is_refused_where_a_later_answer_stands() {
+    for (store, _dir) in stores().await {
+        sending_to(&store, 1).await;
+        let claimed = send_all(&store).await;
+        let known = store.find_known(claimed[0].id).await.unwrap().unwrap();
+        let unclear = incoming(&store, "1", reading_of(&known, Intent::Other), Effect::Review).await;
+        let yes = Given { choice: Choice::Yes, guests: Some(1), comment: String::new(), via: Via::Phone, given_at: NOW + 5 };
+        store.respond(NOW + 5, known.contact_id, "natverk", &yes).await.unwrap();
+        let refused = store.decide(NOW + 9, unclear, Decision::Answer(Choice::No, None), None, None).await.unwrap_err();
+        assert!(refused.to_string().contains("older than the answer on record"), "{refused}");
+        let status = store.status("natverk").await.unwrap();
+        assert_eq!((status.answers.yes, status.answers.no, status.review), (1, 0, 1));
+        let history = store.history(known.contact_id).await.unwrap();
+        assert!(history.iter().all(|row| row.what != "inbound.decided"));
+        store.decide(NOW + 9, unclear, Decision::Nothing, None, None).await.unwrap();
+        // an answer that comes late is stored, and what stands is told beside it
+        incoming(&store, "2", reading_of(&known, Intent::No), Effect::Answer { choice: Choice::No, guests: None, via: Via::Mail }).await;
+        let untold = store.list_untold(10).await.unwrap().remove(0);
+        assert_eq!((untold.intent.as_deref(), untold.recorded.as_deref(), untold.recorded_guests), (Some("no"), Some("yes"), Some(1)));
+    }
+}
+
+/// S-139, S-247: a person lifts what a person or a report did, and never a complaint.
+#[tokio::test]
+async fn a_suppression_is_lifted_with_a_reason_but_not_a_complaint() {
+    for (store, _dir) in stores().await {
+        sending_to(&store, 1).await;
+        let claimed = send_all(&store).await;
+        let (id, address) = (claimed[0].contact.id, claimed[0].contact.person.address.clone());
+        assert_eq!(store.allow(NOW, &address, "").await.unwrap(), None);
+        store.suppress(NOW, &address, Reason::Unsubscribed, "").await.unwrap();
+        let known = store.find_known(claimed[0].id).await.unwrap().unwrap();
+        assert_eq!(known.suppressed.as_deref(), Some("unsubscribed"));
+        let waiting = incoming(&store, "1", reading_of(&known, Intent::Yes), Effect::Review).await;
+        let yes = Decision::Answer(Choice::Yes, None);
+        assert_eq!(store.decide(NOW, waiting, yes, None, None).await.unwrap(), Some(address.to_string()));
+        assert_eq!(store.allow(NOW, &address, "asked to be back").await.unwrap(), Some(Reason::Unsubscribed));
+        assert_eq!(store.suppression_of(&address).await.unwrap(), None);
+        assert_eq!(store.decide(NOW, waiting, yes, None, None).await.unwrap(), None);
+        let history = store.history(id).await.unwrap();
+        assert!(history.iter().any(|row| row.what == "contact.allowed" && row.detail()["note"] == "asked to be back"));
+        store.suppress(NOW, &address, Reason::Complaint, "").await.unwrap();
+        assert!(matches!(store.allow(NOW, &address, "please").await, Err(Error::Refused(_))));
+        assert_eq!(store.suppression_of(&address).await.unwrap().unwrap().0, Reason::Complaint);
+    }
+}
+
+/// The people of a standing are as many as its count says.
+#[tokio::test]
+async fn the_people_of_a_campaign_are_those_that_its_status_counts() {
+    for (store, _dir) in stores().await {
+        sending_to(&store, 7).await;
+        let claimed = store.claim_deliveries(NOW, 6, "d1", NOW + 60_000).await.unwrap();
+        let bad = Settled { code: Some(554), reply: "5.7.1 no".into(), ..settled(claimed[5].id, Fate::Failed) };
+        let ends: Vec<Settled> = claimed[..5].iter().map(|c| settled(c.id, Fate::Sent)).chain([bad]).collect();
+        store.settle_deliveries(NOW, "d1", &ends).await.unwrap();
+        let known = |n: usize| store.find_known(claimed[n].id);
+        let yes = Effect::Answer { choice: Choice::Yes, guests: Some(1), via: Via::Mail };
+        incoming(&store, "0", reading_of(&known(0).await.unwrap().unwrap(), Intent::Yes), yes).await;
+        incoming(&store, "1", reading_of(&known(1).await.unwrap().unwrap(), Intent::Other), Effect::Review).await;
+        let stop = Effect::Suppress(Reason::Unsubscribed);
+        incoming(&store, "2", reading_of(&known(2).await.unwrap().unwrap(), Intent::Unsubscribe), stop).await;
+        let status = store.status("natverk").await.unwrap();
+        for (standing, count) in [
+            (Standing::Yes, status.answers.yes),
+            (Standing::No, status.answers.no),
+            (Standing::Silent, status.silent),
+            (Standing::Unsubscribed, status.unsubscribed),
+            (Standing::ToDecide, status.review),
+            (Standing::Waiting, status.queued),
+            (Standing::Sent, status.sent),
+            (Standing::Failed, status.failed),
+        ] {
+            assert_eq!(store.list_standing("natverk", Some(standing)).await.unwrap().len() as i64, count, "{standing}");
+        }
+        assert_eq!((status.silent, status.failed, status.queued), (2, 1, 1));
+        let failed = store.list_standing("natverk", Some(Standing::Failed)).await.unwrap().remove(0);
+        assert_eq!((failed.code, failed.reply.as_deref()), (Some(554), Some("5.7.1 no")));
+        assert_eq!(store.list_standing("natverk", None).await.unwrap().len(), 7);
+    }
+}
+
+#[tokio::test]
+async fn a_newsletter_has_no_answers_whichever_way_they_come() {
+    for (store, _dir) in stores().await {
+        store.import(NOW, "chefer", "people.csv", people(1).into_iter()).await.unwrap();
+        let source = SOURCE.replace("kind: invitation", "kind: newsletter").replace("on_yes: join natverket\n", "");
+        store.add_campaign(NOW, &CampaignFile::parse(&source).unwrap(), &source).await.unwrap();
+        store.start_campaign(NOW, "natverk", &occurrence("now", NOW)).await.unwrap();
+        let due = store.due_campaigns(NOW).await.unwrap();
+        store.open_edition(NOW, &due[0], "{}", 1, None).await.unwrap();
+        let claimed = send_all(&store).await;
+        let known = store.find_known(claimed[0].id).await.unwrap().unwrap();
+        let waiting = incoming(&store, "1", reading_of(&known, Intent::Yes), Effect::Review).await;
+        let refused = store.decide(NOW, waiting, Decision::Answer(Choice::Yes, None), None, None).await.unwrap_err();
+        assert!(refused.to_string().contains("it asks nothing"), "{refused}");
+        let status = store.status("natverk").await.unwrap();
+        assert_eq!((status.answers.yes, status.silent, status.review), (0, 0, 1));
+    }
+}
+
+#[tokio::test]
+async fn what_was_taken_from_a_maildir_is_remembered_by_folder_and_name() {
+    for (store, _dir) in stores().await {
+        let names: Vec<String> = (0..600).map(|n| format!("{n}.a.h")).collect();
+        store.remember_taken(NOW, "/mail", &names, &[]).await.unwrap();
+        store.remember_taken(NOW, "/mail", &names[..2], &names[10..]).await.unwrap();
+        store.remember_taken(NOW, "/other", &names[..1], &names[..1]).await.unwrap();
+        let mut taken = store.list_taken("/mail").await.unwrap();
+        taken.sort();
+        assert_eq!((taken, store.list_taken("/other").await.unwrap().len()), (names[..10].to_vec(), 1));
     }
 }
 
@@ -337,6 +461,11 @@ async fn a_draft_may_be_replaced_and_what_was_sent_may_not() {
         assert!(store.add_campaign(NOW, &CampaignFile::parse(&changed).unwrap(), &changed).await.unwrap());
         assert_eq!(store.list_campaigns().await.unwrap().len(), 2);
         assert!(store.get_campaign("ingen").await.unwrap_err().to_string().contains("svar campaign list"));
+        store.cancel_campaign(NOW, "utkast").await.unwrap();
+        assert!(store.cancel_campaign(NOW, "utkast").await.unwrap_err().to_string().ends_with("cannot be cancelled again"));
+        assert!(store.add_campaign(NOW, &CampaignFile::parse(&changed).unwrap(), &changed).await.unwrap(), "its name is free");
+        let active = store.resume_campaign(NOW, "natverk").await.unwrap_err().to_string();
+        assert_eq!(active, "campaign \"natverk\" is active and cannot be resumed; only a paused one can");
         store.start_campaign(NOW, "utkast", &occurrence("2026-12-01T09:00", NOW + 5)).await.unwrap();
         let due = store.due_campaigns(NOW + 5).await.unwrap().remove(0);
         store.miss_occurrence(NOW + 5, &due, None).await.unwrap();
@@ -353,7 +482,6 @@ async fn a_relay_that_was_paused_stays_so_until_it_is_resumed() {
         assert_eq!(store.paused_relays().await.unwrap()[0].why, "535 no");
         assert!(store.resume_relay(NOW, "smtp.example.org").await.unwrap());
         assert!(!store.resume_relay(NOW, "smtp.example.org").await.unwrap());
-        store.note(NOW, crate::model::event::Event::new("daemon.started", Cause::Operator)).await.unwrap();
         store.close().await;
     }
 }

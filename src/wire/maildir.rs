@@ -2,7 +2,7 @@
 //!
 //! In: the directory, and what takes a message. Out: each message once to that taker, and then from new/ to cur/, never
 //! deleted: svar's database says what was processed, not a file's flags. tmp/ is never read. Other readers may rename or remove
-//! any file at any time. A message may be handed over again after a restart or a crash: the taker knows it by its content.
+//! any file at any time. A message may be handed over again after a crash: the taker knows it by its content.
 //! Sources: the Maildir description at cr.yp.to/proto/maildir.html, with the `:2,` info of Maildir++; S-109, S-110.
 
 use std::collections::HashSet;
@@ -17,6 +17,10 @@ use tokio::io::AsyncReadExt;
 pub struct Step<E> {
     /// Messages that were handed over and taken.
     pub taken: usize,
+    /// Names that are new in `seen` and will stand in cur/ from now on.
+    pub names: Vec<String>,
+    /// Names that went from `seen`, because they are gone from the directory.
+    pub gone: Vec<String>,
     /// Messages that could not be; all but those that are too big are tried again at the next step.
     pub failed: Vec<Failure<E>>,
 }
@@ -40,7 +44,7 @@ pub enum Cause<E> {
     #[error("the message was taken but cannot be moved to cur/: {0}")]
     Unmoved(io::Error),
     /// It is larger than is taken; it stays where it is and is not looked at again while svar runs.
-    #[error("the message is larger than {0} octets; raise the limit or remove it")]
+    #[error("the message is larger than {0} octets; raise intake.max_bytes and start svar again, or hand it over with: svar ingest FILE")]
     TooBig(u64),
     /// The taker's own error.
     #[error("the message was not taken: {0}")]
@@ -58,7 +62,7 @@ struct Found {
 
 /// Hands every message that is not in `seen` to `take`, the oldest names first, and moves those from new/ to cur/.
 ///
-/// `take` answers `Ok` once the message is durably stored. `seen` holds what was taken since svar started;
+/// `take` answers `Ok` once the message is durably stored. `seen` holds what was taken, now or in an earlier life;
 /// names that are gone from the directory are removed from it. With an empty `seen` everything in cur/ is handed over again.
 ///
 /// # Errors
@@ -70,8 +74,8 @@ where
 {
     let found = list(dir).await?;
     let present: HashSet<String> = found.iter().map(Found::key).collect();
-    seen.retain(|key| present.contains(key));
-    let mut step = Step { taken: 0, failed: Vec::new() };
+    let gone: Vec<String> = seen.extract_if(|key| !present.contains(key)).collect();
+    let mut step = Step { taken: 0, names: Vec::new(), gone, failed: Vec::new() };
     for found in found {
         if seen.contains(&found.key()) {
             continue;
@@ -79,8 +83,8 @@ where
         match take_one(dir, max_bytes, &found, &mut take).await {
             Ok(taken) => {
                 step.taken += usize::from(taken);
-                if taken {
-                    seen.insert(found.unique);
+                if taken && seen.insert(found.unique.clone()) {
+                    step.names.push(found.unique);
                 }
             }
             Err(cause) => {
@@ -244,6 +248,20 @@ mod tests {
         assert_eq!(mail.step().await, (vec![], 0));
         mail.put("new/4.d.h");
         assert_eq!(mail.step().await.0, ["new/4.d.h"]);
+    }
+
+    /// What was taken before a restart is told by its name alone, and what went meanwhile is told too.
+    #[tokio::test]
+    async fn a_restart_that_remembers_the_names_reads_only_what_is_new() {
+        let mut mail = Box::with(&["new/1.a.h", "cur/2.b.h:2,S"]);
+        let take = |_| async { Ok::<(), String>(()) };
+        let first = step(mail.dir.path(), 50, &mut HashSet::new(), take).await.unwrap();
+        assert_eq!((first.names.as_slice(), first.gone.len()), (&["1.a.h".to_owned(), "2.b.h".to_owned()][..], 0));
+        mail.put("new/3.c.h");
+        std::fs::remove_file(mail.dir.path().join("cur/2.b.h:2,S")).unwrap();
+        mail.seen = first.names.into_iter().collect();
+        let second = step(mail.dir.path(), 50, &mut mail.seen, take).await.unwrap();
+        assert_eq!((second.taken, second.names, second.gone), (1, vec!["3.c.h".to_owned()], vec!["2.b.h".to_owned()]));
     }
 
     /// S-110: another reader marks, moves and removes as it likes.

@@ -257,7 +257,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send, H: Handler> Dialogue<'_, S, H> {
         Err(End::Told)
     }
 
+    /// Said in the log too: its sender gets a report, the organiser would hear nothing.
     fn too_big(&self) -> Refusal {
+        tracing::warn!(max_bytes = self.settings.max_bytes, "a message was refused: it is larger than intake.max_bytes");
         Refusal::new(552, (5, 3, 4), format!("a message may have {} octets", self.settings.max_bytes))
     }
 }
