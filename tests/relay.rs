@@ -38,6 +38,20 @@ fn a_421_rests_the_relay_and_the_mail_goes_later() {
     assert!(daemon.term().success());
 }
 
+/// S-73, S-77: a mail over which the relay stumbles each time rests the relay and waits itself; those behind it go on.
+#[test]
+fn one_mail_that_gets_a_421_each_time_does_not_stand_in_the_way_of_the_others() {
+    let sink = Sink::script().rule(When::To(guest(5)), Act::RefuseRecipient("421 4.7.0 not for this one".into())).start();
+    let home = invite(14, Settings { retry_first_seconds: 600, connections: 1, ..settings(&sink) });
+    let daemon = home.serve();
+    let done = status(&home, "all but one sent", |s| s["sent"] == 13);
+    assert_eq!((&done["queued"], &done["failed"]), (&1.into(), &0.into()));
+    assert!(twice(&sink.received()).is_empty());
+    let history = home.ok(["history", &guest(5), "--json"]);
+    assert!(history.contains("delivery.deferred") && history.contains("not for this one"), "{history}");
+    assert!(daemon.term().success());
+}
+
 /// S-73: a relay that closes in mid-message has not taken it; it goes again, once. (A small mail was written whole by then,
 /// so svar cannot know and calls it uncertain; the tests beside the session hold the case where it can.)
 #[test]

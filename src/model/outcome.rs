@@ -110,7 +110,7 @@ pub enum Outcome {
     Uncertain(String),
 }
 
-/// The relay, not the message, stands in the way: the delivery goes back untouched, without a counted attempt.
+/// The relay, not the message, stands in the way: the delivery goes back, and nobody is judged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 #[must_use]
@@ -121,6 +121,9 @@ pub struct RelayFault {
     pub reply: Option<Reply>,
     /// What happened, for a person; holds the reply and never a secret.
     pub text: String,
+    /// MAIL had been taken, so that it may be this delivery that the relay stumbles over: it is tried later, as after a 451
+    /// (S-73). Otherwise it goes back untouched, and no attempt is counted.
+    pub begun: bool,
 }
 
 /// What is to be done about a relay after a fault.
@@ -137,13 +140,13 @@ pub enum RelayStop {
 impl RelayFault {
     /// A fault without a reply.
     pub fn new(stop: RelayStop, text: impl Into<String>) -> Self {
-        Self { stop, reply: None, text: text.into() }
+        Self { stop, reply: None, text: text.into(), begun: false }
     }
 
     /// A fault made of what the relay said to `step`: 5xx pauses, all else backs off.
     pub fn from_reply(step: &str, reply: Reply) -> Self {
         let stop = if reply.code / 100 == 5 { RelayStop::Pause } else { RelayStop::BackOff };
-        Self { stop, text: format!("the relay answered {step} with {reply}"), reply: Some(reply) }
+        Self { stop, text: format!("the relay answered {step} with {reply}"), reply: Some(reply), begun: false }
     }
 }
 

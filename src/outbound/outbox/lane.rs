@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tracing::{error, warn};
+use tracing::{debug, error, info, warn};
 
 use super::prepared::{compose_delivery, compose_notice};
 use super::settler::End;
@@ -71,7 +71,7 @@ impl Lane {
         if !outbox.store.is_due(now).await? {
             return Ok(Step::Idle);
         }
-        let (until, lapses) = (outbox.leased_until(), outbox.lapses());
+        let (until, lapses, rests) = (outbox.leased_until(), outbox.lapses(), outbox.gate.rests());
         // Few and dear: notices go first. One claim a step, so that nothing is held when a second one fails.
         let notices = outbox.store.claim_notices(now, CLAIM, &outbox.holder, until).await?;
         let deliveries = match notices.is_empty() {
@@ -102,11 +102,8 @@ impl Lane {
             return Err(error);
         }
         match fault {
-            None => {
-                outbox.gate.forgive();
-                Ok(Step::Attempted(jobs.len()))
-            }
-            Some(fault) => self.stand_back(&fault).await,
+            None => Ok(Step::Attempted(jobs.len())),
+            Some(fault) => self.stand_back(&fault, rests).await,
         }
     }
 
@@ -134,7 +131,7 @@ impl Lane {
         }
         match self.send(&outgoing).await {
             Ok(outcome) => Ok(settled_by(&outbox, job, outcome)),
-            Err(fault) => Ok(untouched(id, outbox.clock.millis(), Some(fault))),
+            Err(fault) => Ok(cut_off(&outbox, job, fault)),
         }
     }
 
@@ -190,7 +187,7 @@ impl Lane {
         }
     }
 
-    async fn stand_back(&mut self, fault: &RelayFault) -> Result<Step, Error> {
+    async fn stand_back(&mut self, fault: &RelayFault, rests: u64) -> Result<Step, Error> {
         let outbox = self.outbox.clone();
         self.session = None;
         if fault.stop == RelayStop::Pause {
@@ -198,9 +195,13 @@ impl Lane {
             outbox.store.pause_relay(outbox.clock.millis(), &outbox.relay.host, &fault.text).await?;
             return Ok(Step::Paused);
         }
-        let wait = outbox.gate.close(outbox.clock.millis());
-        warn!(relay.host = outbox.relay.host, reason = fault.text, wait_seconds = wait.as_secs(), "the relay cannot be used now");
-        Ok(Step::Wait(wait))
+        let rest = outbox.gate.close(outbox.clock.millis(), rests, &fault.text);
+        if rest.is_first {
+            warn!(relay.host = outbox.relay.host, reason = fault.text, "the relay cannot be used now");
+        } else {
+            debug!(relay.host = outbox.relay.host, reason = fault.text, wait_seconds = rest.wait.as_secs(), "the relay cannot be used yet");
+        }
+        Ok(Step::Wait(rest.wait))
     }
 }
 
@@ -242,24 +243,39 @@ fn untouched(id: i64, due_at: i64, fault: Option<RelayFault>) -> Attempt {
     Attempt { settled: Settled { id, fate: Fate::Untouched(due_at), code: None, reply, hard: false }, fault }
 }
 
+/// A fault of the relay: what had not begun goes back untouched; what had begun waits as after a 451 (S-73), so that one
+/// mail over which the relay stumbles each time does not stand in the way of all the others.
+fn cut_off(outbox: &Outbox, job: &Job<'_>, fault: RelayFault) -> Attempt {
+    if !fault.begun {
+        return untouched(job.id(), outbox.clock.millis(), Some(fault));
+    }
+    let code = fault.reply.as_ref().map(|reply| reply.code);
+    let settled = Settled { id: job.id(), fate: again(outbox, job), code, reply: fault.text.clone(), hard: false };
+    Attempt { settled, fault: Some(fault) }
+}
+
+/// Later, longer each time, or given up (S-75).
+fn again(outbox: &Outbox, job: &Job<'_>) -> Fate {
+    let wait = millis(back_off(outbox.config.retry_first, outbox.config.retry_cap, job.attempts(), chance()));
+    let at = outbox.clock.millis() + wait;
+    if at > job.composed_at() + millis(outbox.config.give_up) { Fate::Failed } else { Fate::Again(at) }
+}
+
 /// What an outcome does to its delivery (S-72, S-75, S-80).
 fn settled_by(outbox: &Outbox, job: &Job<'_>, outcome: Outcome) -> Attempt {
-    let (now, id) = (outbox.clock.millis(), job.id());
+    let id = job.id();
     let settled = |fate, reply: &Reply, hard| Settled { id, fate, code: Some(reply.code), reply: reply.to_string(), hard };
     match outcome {
-        Outcome::Accepted(reply) => Attempt { settled: settled(Fate::Sent, &reply, false), fault: None },
+        Outcome::Accepted(reply) => {
+            if outbox.gate.forgive() {
+                info!(relay.host = outbox.relay.host, "the relay is used again");
+            }
+            Attempt { settled: settled(Fate::Sent, &reply, false), fault: None }
+        }
         Outcome::Uncertain(what) => {
             Attempt { settled: Settled { id, fate: Fate::Uncertain, code: None, reply: what, hard: false }, fault: None }
         }
-        Outcome::Transient(reply) => {
-            let wait = back_off(outbox.config.retry_first, outbox.config.retry_cap, job.attempts(), chance());
-            let given_up = now + millis(wait) > job.composed_at() + millis(outbox.config.give_up);
-            let fate = if given_up { Fate::Failed } else { Fate::Again(now + millis(wait)) };
-            Attempt { settled: settled(fate, &reply, false), fault: None }
-        }
-        Outcome::Permanent(reply) if reply.class() == Class::RelayLimit => {
-            untouched(id, now, Some(RelayFault { stop: RelayStop::Pause, text: reply.to_string(), reply: Some(reply) }))
-        }
+        Outcome::Transient(reply) => Attempt { settled: settled(again(outbox, job), &reply, false), fault: None },
         Outcome::Permanent(reply) => Attempt { settled: settled(Fate::Failed, &reply, reply.class() == Class::Hard), fault: None },
     }
 }

@@ -6,12 +6,13 @@
 //! A claim is the state written before the attempt and the settlement the one after it: a crash between them leaves
 //! `uncertain`, never silence (S-74). No transaction is open while a socket is in use.
 
+mod gate;
 mod lane;
 mod prepared;
 mod settler;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,19 +20,17 @@ use tracing::warn;
 
 use crate::clock::Clock;
 use crate::config::{OutboxConfig, Sender};
-use crate::model::delivery::back_off;
 use crate::model::token::Keys;
 use crate::store::{Error, OnUncertain, Store};
 use crate::wire::smtp::RelaySettings;
 
+use gate::Gate;
 pub use lane::{Lane, Step};
 pub use prepared::{Prepared, organiser};
 pub use settler::{End, Settler, settler};
 
 /// How many editions are kept ready.
 const EDITIONS: usize = 16;
-/// The first and the longest wait after the relay could not be used (S-77).
-const RELAY_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 /// The lease must have this much left for a transaction to begin (S-242).
 const LEASE_MARGIN_MS: i64 = 500;
 /// How many uncertain deliveries are put back into the queue at a time.
@@ -63,13 +62,6 @@ pub struct Outbox {
     lapses: AtomicU64,
     /// Editions that are ready to be rendered, by id.
     editions: Mutex<HashMap<i64, Arc<Prepared>>>,
-}
-
-/// Whether the relay may be tried, shared by all lanes.
-#[derive(Debug, Default)]
-struct Gate {
-    failures: AtomicU32,
-    open_at: AtomicI64,
 }
 
 impl Outbox {
@@ -158,27 +150,6 @@ impl Outbox {
     /// Whether a transaction may begin for what was claimed when the lease had lapsed `lapses` times (S-242).
     fn holds(&self, lapses: u64) -> bool {
         self.leased_until() >= self.clock.millis() + LEASE_MARGIN_MS && self.lapses() == lapses
-    }
-}
-
-impl Gate {
-    /// How long the relay is not to be tried.
-    fn closed_for(&self, now: i64) -> Option<Duration> {
-        let wait = self.open_at.load(Ordering::Acquire) - now;
-        (wait > 0).then(|| Duration::from_millis(wait.unsigned_abs()))
-    }
-
-    /// The relay could not be used: closes for longer each time.
-    fn close(&self, now: i64) -> Duration {
-        let failures = self.failures.fetch_add(1, Ordering::AcqRel) + 1;
-        let wait = back_off(RELAY_WAIT.0, RELAY_WAIT.1, failures, chance());
-        self.open_at.store(now + millis(wait), Ordering::Release);
-        wait
-    }
-
-    /// The relay was used.
-    fn forgive(&self) {
-        self.failures.store(0, Ordering::Release);
     }
 }
 
