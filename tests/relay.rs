@@ -100,6 +100,25 @@ fn a_450_is_tried_again_with_the_same_envelope() {
     assert!(daemon.term().success());
 }
 
+/// S-75: the time that a relay was away is not the mail's: giving up counts from the first attempt.
+#[test]
+fn a_mail_is_not_given_up_for_the_time_that_the_relay_was_away() {
+    let script = Sink::script().times(1, When::Always, Act::RefuseSender("550 5.7.1 not this account".into())).times(
+        1,
+        When::To(guest(0)),
+        Act::RefuseRecipient("450 4.2.0 greylisted".into()),
+    );
+    let sink = script.start();
+    let home = invite(1, Settings { give_up_seconds: 3, ..settings(&sink) });
+    let daemon = home.serve();
+    wait::until("the relay paused", wait::LONG, || home.ok(["status"]).contains("not this account").then_some(()));
+    std::thread::sleep(Duration::from_secs(4));
+    home.ok(["resume-relay"]);
+    status(&home, "sent in the end", |s| s["sent"] == 1);
+    assert!(events(&home, 0).contains(&"delivery.deferred".to_owned()));
+    assert!(daemon.term().success());
+}
+
 /// S-80, S-139: a dead address is suppressed and left out of what comes next; a refusal by policy suppresses nobody.
 #[test]
 fn a_dead_address_is_suppressed_and_a_policy_refusal_is_not() {

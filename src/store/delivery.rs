@@ -32,6 +32,8 @@ pub struct Claimed {
     pub repeats: u32,
     /// The time of its first composition, in milliseconds since 1970: the Date of the mail, the same on each retry (S-3).
     pub composed_at: i64,
+    /// When an attempt first had an end, in milliseconds since 1970; `None` where none had.
+    pub first_attempt_at: Option<i64>,
 }
 
 #[derive(FromRow)]
@@ -42,6 +44,7 @@ struct ClaimedRow {
     attempts: i64,
     repeats: i64,
     composed_at: i64,
+    first_attempt_at: Option<i64>,
     #[sqlx(flatten)]
     person: PersonRow,
 }
@@ -324,7 +327,7 @@ async fn events_about(tx: &mut Conn, ids: &[i64], what: &'static str, detail: se
 
 fn select_claimed() -> String {
     format!(
-        "SELECT d.id AS delivery_id, d.edition_id, e.campaign_id, d.attempts, d.repeats, d.composed_at, {}
+        "SELECT d.id AS delivery_id, d.edition_id, e.campaign_id, d.attempts, d.repeats, d.composed_at, d.first_attempt_at, {}
          FROM delivery d JOIN edition e ON e.id = d.edition_id JOIN contact c ON c.id = d.contact_id",
         super::contact::COLUMNS
     )
@@ -341,6 +344,7 @@ impl TryFrom<ClaimedRow> for Claimed {
             attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
             repeats: u32::try_from(row.repeats).unwrap_or(u32::MAX),
             composed_at: row.composed_at,
+            first_attempt_at: row.first_attempt_at,
         })
     }
 }
@@ -382,14 +386,14 @@ async fn cancel_requeued(tx: &mut Conn, ids: &[i64]) -> Result<(), Error> {
 pub(super) async fn settle_rows(tx: &mut Conn, now: i64, table: &str, holder: &str, settled: &[Settled]) -> Result<Vec<i64>, Error> {
     let types = ["BIGINT", "TEXT", "BIGINT", "BIGINT", "BIGINT", "TEXT"];
     let marks = rows_of_marks(settled.len(), &types);
-    let n = settled.len() * types.len();
+    let now_mark = settled.len() * types.len() + 1;
+    let holder_mark = now_mark + 1;
     let sql = format!(
         "UPDATE {table} SET state = v.column2, due_at = COALESCE(v.column3, due_at), attempts = attempts - v.column4,
-            code = v.column5, reply = v.column6, settled_at = CAST(${} AS BIGINT), leased_by = NULL, leased_until = NULL
-         FROM (VALUES {marks}) AS v WHERE {table}.id = v.column1 AND {table}.state = 'sending' AND {table}.leased_by = ${}
-         RETURNING {table}.id",
-        n + 1,
-        n + 2
+            code = v.column5, reply = v.column6, settled_at = CAST(${now_mark} AS BIGINT), leased_by = NULL, leased_until = NULL,
+            first_attempt_at = CASE WHEN v.column4 = 0 THEN COALESCE(first_attempt_at, CAST(${now_mark} AS BIGINT)) ELSE first_attempt_at END
+         FROM (VALUES {marks}) AS v WHERE {table}.id = v.column1 AND {table}.state = 'sending' AND {table}.leased_by = ${holder_mark}
+         RETURNING {table}.id"
     );
     let mut values: Vec<super::db::Value> = settled
         .iter()

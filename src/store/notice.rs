@@ -110,6 +110,8 @@ pub struct ClaimedNotice {
     pub attempts: i64,
     /// When it was written: its Date.
     pub composed_at: i64,
+    /// When an attempt first had an end; `None` where none had.
+    pub first_attempt_at: Option<i64>,
 }
 
 const CLAIM: &str = "
@@ -117,7 +119,8 @@ const CLAIM: &str = "
         SELECT d.id FROM notice d WHERE d.state = 'queued' AND d.due_at <= $1 ORDER BY d.due_at, d.id LIMIT $2 {lock})
     UPDATE notice SET state = 'sending', attempts = attempts + 1, leased_by = $3, leased_until = $4
     WHERE id IN (SELECT id FROM due) AND state = 'queued'
-    RETURNING id, about, recipient, subject, body, in_reply_to, reference_ids, key_id, reply_to, attempts, composed_at";
+    RETURNING id, about, recipient, subject, body, in_reply_to, reference_ids, key_id, reply_to, attempts, composed_at,
+        first_attempt_at";
 
 /// The same to the same person within this time is said once (S-127).
 const ONCE_IN_MS: i64 = 7 * 24 * 3_600_000;

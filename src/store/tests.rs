@@ -197,9 +197,12 @@ async fn what_was_not_attempted_waits_again_and_does_not_count() {
         let ends = [settled(claimed[0].id, Fate::Untouched(NOW + 5)), settled(claimed[1].id, Fate::Again(NOW + 600_000))];
         assert_eq!(store.settle_deliveries(NOW, "d1", &ends).await.unwrap().len(), 2);
         let again = store.claim_deliveries(NOW + 5, 10, "d1", NOW + 60_000).await.unwrap();
-        assert_eq!((again.len(), again[0].attempts), (1, 1));
+        assert_eq!((again.len(), again[0].attempts, again[0].first_attempt_at), (1, 1, None));
         let later = store.claim_deliveries(NOW + 600_000, 10, "d1", NOW + 660_000).await.unwrap();
-        assert_eq!((later.len(), later[0].attempts), (1, 2));
+        assert_eq!((later.len(), later[0].attempts, later[0].first_attempt_at), (1, 2, Some(NOW)));
+        store.settle_deliveries(NOW + 600_000, "d1", &[settled(later[0].id, Fate::Again(NOW + 700_000))]).await.unwrap();
+        let last = store.claim_deliveries(NOW + 700_000, 10, "d1", NOW + 760_000).await.unwrap();
+        assert_eq!(last[0].first_attempt_at, Some(NOW));
     }
 }
 

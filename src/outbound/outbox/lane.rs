@@ -230,10 +230,10 @@ impl Job<'_> {
         }
     }
 
-    fn composed_at(&self) -> i64 {
+    fn first_attempt_at(&self) -> Option<i64> {
         match self {
-            Self::Delivery(delivery) => delivery.composed_at,
-            Self::Notice(notice) => notice.composed_at,
+            Self::Delivery(delivery) => delivery.first_attempt_at,
+            Self::Notice(notice) => notice.first_attempt_at,
         }
     }
 }
@@ -254,11 +254,12 @@ fn cut_off(outbox: &Outbox, job: &Job<'_>, fault: RelayFault) -> Attempt {
     Attempt { settled, fault: Some(fault) }
 }
 
-/// Later, longer each time, or given up (S-75).
+/// Later, longer each time, or given up: so long after the first attempt, whatever the relay did before it (S-75).
 fn again(outbox: &Outbox, job: &Job<'_>) -> Fate {
     let wait = millis(back_off(outbox.config.retry_first, outbox.config.retry_cap, job.attempts(), chance()));
-    let at = outbox.clock.millis() + wait;
-    if at > job.composed_at() + millis(outbox.config.give_up) { Fate::Failed } else { Fate::Again(at) }
+    let now = outbox.clock.millis();
+    let at = now + wait;
+    if at > job.first_attempt_at().unwrap_or(now) + millis(outbox.config.give_up) { Fate::Failed } else { Fate::Again(at) }
 }
 
 /// What an outcome does to its delivery (S-72, S-75, S-80).
