@@ -318,10 +318,8 @@ impl Daemon {
 
     async fn send_mail(self: Arc<Self>, ends: mpsc::Sender<End>, mut shutdown: watch::Receiver<bool>) {
         let mut lane = Lane::new(self.outbox.clone(), ends);
-        let signal = shutdown.clone();
-        let stopping = move || *signal.borrow();
         while !*shutdown.borrow() {
-            let pause = match lane.step(&stopping).await {
+            let pause = match lane.step(&shutdown).await {
                 Ok(Step::Attempted(_)) => continue,
                 Ok(Step::Idle | Step::Paused) => LOOK,
                 Ok(Step::Wait(duration)) => duration.min(Duration::from_secs(10)),

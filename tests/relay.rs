@@ -1,9 +1,10 @@
 //! What the relay does, and what becomes of the people's mail: S-60…S-80, promise 2.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::support::message::header;
 use super::support::port;
+use super::support::process;
 use super::support::sink::{Act, Sink, When, twice};
 use super::support::stage::{A_WHILE, INVITATION, events, guest, invite, mail_of, settings, status};
 use super::support::svar::{Home, Settings};
@@ -197,6 +198,49 @@ fn a_pause_holds_and_a_cancel_ends_what_waits() {
     assert_eq!(end["sent"].as_u64().unwrap() + end["cancelled"].as_u64().unwrap(), 300, "{end}");
     assert!(!home.run(["campaign", "start", "natverk"]).status.success());
     assert!(daemon.term().success());
+}
+
+/// S-53: from the commit of a stop nothing starts, however long the relay took to greet; and nobody is held meanwhile.
+#[test]
+fn a_stop_while_the_relay_has_not_greeted_is_in_time() {
+    let sink = Sink::script().rule(When::Always, Act::SlowGreeting(Duration::from_secs(4))).start();
+    let home = invite(3, settings(&sink));
+    let daemon = home.serve();
+    sink.wait_for_connection();
+    assert_eq!(home.json(["status", "natverk", "--json"])["sending"], 0, "claimed before the relay greeted");
+    home.ok(["contacts", "suppress", &guest(0)]);
+    status(&home, "two sent", |s| s["sent"] == 2);
+    std::thread::sleep(A_WHILE);
+    assert!(sink.received_by(&guest(0)).is_empty());
+    assert!(daemon.term().success());
+}
+
+/// A relay that accepts and never greets does not keep the daemon from stopping.
+#[test]
+fn a_silent_relay_does_not_hold_up_a_stop() {
+    let sink = Sink::script().rule(When::Always, Act::SlowGreeting(Duration::from_secs(120))).start();
+    let home = invite(3, settings(&sink));
+    let daemon = home.serve();
+    sink.wait_for_connection();
+    let began = Instant::now();
+    assert!(daemon.term().success());
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    let stopped = home.json(["status", "natverk", "--json"]);
+    assert_eq!((&stopped["queued"], &stopped["uncertain"]), (&3.into(), &0.into()), "{stopped}");
+}
+
+/// A second signal ends at once what the first one waits for; what had been handed back by then stays so.
+#[test]
+fn a_second_signal_stops_at_once() {
+    let sink = Sink::script().rule(When::Always, Act::Slow(Duration::from_secs(20))).start();
+    let home = invite(10, Settings { connections: 1, ..settings(&sink) });
+    let daemon = home.serve();
+    sink.wait_for(1);
+    process::signal(daemon.pid(), "TERM");
+    status(&home, "the rest handed back", |s| s["queued"] == 9 && s["sending"] == 1);
+    let began = Instant::now();
+    assert!(!daemon.term().success());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 /// One daemon on a SQLite file: the second is told so, the first goes on.

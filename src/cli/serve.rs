@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{Exit, Failure, show};
 use crate::clock::Clock;
@@ -27,17 +27,23 @@ pub(super) async fn run(path: &Path, clock: Clock) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Turns true at the first SIGTERM or SIGINT.
+/// Turns true at the first SIGTERM or SIGINT; a second one ends the process as a kill would.
 pub(super) fn stop_signal() -> Result<watch::Receiver<bool>, Failure> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (sender, receiver) = watch::channel(false);
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        info!("stopping: what is under way is finished, nothing new is begun");
+        let mut signalled = async || {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        signalled().await;
+        info!("stopping: what is under way is finished, nothing new is begun; a second signal stops at once");
         _ = sender.send(true);
+        signalled().await;
+        warn!("stopped at once: what was under way is uncertain");
+        std::process::exit(1);
     });
     Ok(receiver)
 }

@@ -151,14 +151,14 @@ const CLAIM: &str = "
     WHERE id IN (SELECT id FROM due) AND state = 'queued' RETURNING id";
 
 impl Store {
-    /// Whether a claim may find something: asked before each claim, because reading costs no write.
+    /// Whether more than `others` deliveries and notices are due: asked before each claim, because reading costs no write.
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn is_due(&self, now: i64) -> Result<bool, Error> {
-        let sql = "SELECT CASE WHEN EXISTS (SELECT 1 FROM delivery WHERE state = 'queued' AND due_at <= $1)
-                       OR EXISTS (SELECT 1 FROM notice WHERE state = 'queued' AND due_at <= $1) THEN CAST(1 AS BIGINT) ELSE CAST(0 AS BIGINT) END";
-        Ok(self.db.read().await?.number(sql, values![now]).await? > 0)
+    pub async fn more_is_due(&self, now: i64, others: i64) -> Result<bool, Error> {
+        let sql = "SELECT COUNT(*) FROM (SELECT id FROM notice WHERE state = 'queued' AND due_at <= $1
+                       UNION ALL SELECT id FROM delivery WHERE state = 'queued' AND due_at <= $1 LIMIT $2) AS due";
+        Ok(self.db.read().await?.number(sql, values![now, others + 1]).await? > others)
     }
 
     /// Claims up to `limit` deliveries that are due, for `holder`, until `leased_until`.

@@ -1,6 +1,6 @@
 //! Claims what is due, hands it to the relay, settles the outcome.
 //!
-//! A [`Lane`] is one connection and one [`Lane::step`]: claim a few, send them one after another. The daemon runs as many
+//! A [`Lane`] is one connection and one [`Lane::step`]: connect, claim a few, send them one after another. The daemon runs as many
 //! lanes as the relay may have connections. Outcomes go to the one [`Settler`], which commits whatever has gathered while
 //! the last commit ran: the group grows with the load, and what a kill leaves unsettled stays what one commit's time sends.
 //! A claim is the state written before the attempt and the settlement the one after it: a crash between them leaves
@@ -12,7 +12,7 @@ mod prepared;
 mod settler;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -54,6 +54,8 @@ pub struct Outbox {
     /// This daemon's name in leases: new at each start.
     pub holder: String,
     gate: Gate,
+    /// Lanes that connect, claim or send.
+    at_work: AtomicUsize,
     leased_until: AtomicI64,
     /// What this daemon holds: notices by `true`, deliveries by `false`. Only that is prolonged, so that a claim whose
     /// commit was lost on the way runs out like a dead daemon's.
@@ -77,6 +79,7 @@ impl Outbox {
             clock,
             holder,
             gate: Gate::default(),
+            at_work: AtomicUsize::new(0),
             leased_until: AtomicI64::new(0),
             held: Mutex::default(),
             lapses: AtomicU64::new(0),

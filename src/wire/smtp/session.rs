@@ -40,6 +40,8 @@ pub struct Session {
     answered: bool,
     /// MAIL was taken in the present transaction.
     begun: bool,
+    /// The message itself began to go out in the present transaction.
+    handed_over: bool,
     /// An earlier transaction was carried through.
     used: bool,
 }
@@ -62,7 +64,8 @@ impl Session {
     pub(super) fn new(wire: Wire, extensions: Extensions, settings: &RelaySettings) -> Self {
         let left = settings.max_messages_per_connection.max(1);
         let state = State::Ready;
-        Self { wire, extensions, timeouts: settings.timeouts, left, state, unfinished: false, answered: false, begun: false, used: false }
+        let (unfinished, answered, begun, handed_over, used) = (false, false, false, false, false);
+        Self { wire, extensions, timeouts: settings.timeouts, left, state, unfinished, answered, begun, handed_over, used }
     }
 
     /// Sends one message to one recipient; `from` of `None` is the null return path.
@@ -90,6 +93,18 @@ impl Session {
             self.state = State::Broken;
         }
         self.state == State::Ready
+    }
+
+    /// How many messages it may still send.
+    #[must_use]
+    pub fn left(&self) -> u32 {
+        self.left
+    }
+
+    /// Whether a send that was dropped half-way had begun to hand over the message itself: then nobody knows what became of it.
+    #[must_use]
+    pub fn has_handed_over(&self) -> bool {
+        self.handed_over
     }
 
     /// Says goodbye where that makes sense, and closes.
@@ -197,6 +212,7 @@ impl Session {
 
     /// The message with its final dot; from its last octet on the relay may have taken it (S-73).
     async fn hand_over(&mut self, body: &[u8]) -> Step<Outcome> {
+        self.handed_over = true;
         if let Err(e) = self.wire.write(body, self.timeouts.block).await {
             return self.cut_short(e).await;
         }
@@ -268,7 +284,7 @@ impl Session {
         let whole = matches!(result, Ok(Outcome::Accepted(_) | Outcome::Transient(_) | Outcome::Permanent(_)));
         self.state = if whole && self.state == State::Busy { State::Ready } else { State::Broken };
         self.unfinished = !matches!(result, Ok(Outcome::Accepted(_)));
-        (self.used, self.answered, self.begun) = (true, false, false);
+        (self.used, self.answered, self.begun, self.handed_over) = (true, false, false, false);
         self.left = self.left.saturating_sub(1);
     }
 }
