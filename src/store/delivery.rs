@@ -9,7 +9,7 @@ use sqlx::FromRow;
 use super::contact::PersonRow;
 use super::db::{Conn, values};
 use super::suppression::{self, Suppress};
-use super::{Error, Store, event, list_of_marks, rows_of_marks};
+use super::{Error, Store, event, list_of_marks, notice, rows_of_marks};
 use crate::model::contact::Contact;
 use crate::model::delivery::State;
 use crate::model::event::{Cause, Event};
@@ -217,7 +217,8 @@ impl Store {
         let mut tx = self.db.begin().await?;
         let held = settle_rows(&mut tx, now, "delivery", holder, settled).await?;
         if settled.iter().any(|end| end.fate.state() == State::Queued) {
-            cancel_requeued(&mut tx, &held).await?;
+            let events = cancel_requeued(&mut tx, &held).await?;
+            event::write(&mut tx, now, &events).await?;
         }
         let about = subjects_of(&mut tx, &held).await?;
         let mut events = Vec::new();
@@ -280,15 +281,19 @@ impl Store {
                 reply = 'the daemon that held it ended before it was settled' WHERE {condition} RETURNING id"
         );
         let lapsed: Vec<(i64,)> = tx.all(&sql, values![now, holder, alone]).await?;
-        let sql =
-            format!("UPDATE notice SET state = 'uncertain', settled_at = $1, leased_by = NULL, leased_until = NULL WHERE {condition}");
-        let notices = tx.execute(&sql, values![now, holder, alone]).await?;
+        let sql = format!(
+            "UPDATE notice SET state = 'uncertain', settled_at = $1, leased_by = NULL, leased_until = NULL WHERE {condition}
+             RETURNING id"
+        );
+        let notices: Vec<(i64,)> = tx.all(&sql, values![now, holder, alone]).await?;
         let ids: Vec<i64> = lapsed.into_iter().map(|(id,)| id).collect();
         let reply = "the daemon that held it ended before it was settled";
         let events = events_about(&mut tx, &ids, "delivery.uncertain", serde_json::json!({ "reply": reply })).await?;
         event::write(&mut tx, now, &events).await?;
+        let events = notice::events_about(&mut tx, &notices, "notice.uncertain").await?;
+        event::write(&mut tx, now, &events).await?;
         tx.commit().await?;
-        Ok(ids.len() as u64 + notices)
+        Ok((ids.len() + notices.len()) as u64)
     }
 
     /// Puts uncertain deliveries back into the queue, to be sent again with the same Message-ID; each says so in its
@@ -311,10 +316,12 @@ impl Store {
         let note = "may be sent twice, with the same Message-ID";
         let events = events_about(&mut tx, &ids, "delivery.repeated", serde_json::json!({ "note": note })).await?;
         event::write(&mut tx, now, &events).await?;
-        let sql = format!("UPDATE notice SET state = 'queued', due_at = $1, repeats = repeats + 1 WHERE {ripe}");
-        let notices = tx.execute(&sql, values![now, wait]).await?;
+        let sql = format!("UPDATE notice SET state = 'queued', due_at = $1, repeats = repeats + 1 WHERE {ripe} RETURNING id");
+        let notices: Vec<(i64,)> = tx.all(&sql, values![now, wait]).await?;
+        let events = notice::events_about(&mut tx, &notices, "notice.repeated").await?;
+        event::write(&mut tx, now, &events).await?;
         tx.commit().await?;
-        Ok(ids.len() as u64 + notices)
+        Ok((ids.len() + notices.len()) as u64)
     }
 }
 
@@ -372,14 +379,16 @@ async fn subjects_of(tx: &mut Conn, ids: &[i64]) -> Result<Vec<Subject>, Error> 
     Ok(rows)
 }
 
-/// What came back to the queue of a campaign that was cancelled meanwhile waits for nothing.
-async fn cancel_requeued(tx: &mut Conn, ids: &[i64]) -> Result<(), Error> {
+/// What came back to the queue of a campaign that was cancelled meanwhile waits for nothing: the events that tell of it.
+async fn cancel_requeued(tx: &mut Conn, ids: &[i64]) -> Result<Vec<Event>, Error> {
     let sql = format!(
         "UPDATE delivery SET state = 'cancelled' WHERE state = 'queued' AND id IN ({}) AND edition_id IN (
-            SELECT e.id FROM edition e JOIN campaign c ON c.id = e.campaign_id WHERE c.state = 'cancelled')",
+            SELECT e.id FROM edition e JOIN campaign c ON c.id = e.campaign_id WHERE c.state = 'cancelled') RETURNING id",
         list_of_marks(1, ids.len())
     );
-    tx.execute(&sql, ids.iter().map(|id| (*id).into()).collect()).await.map(|_| ())
+    let rows: Vec<(i64,)> = tx.all(&sql, ids.iter().map(|id| (*id).into()).collect()).await?;
+    let ids: Vec<i64> = rows.into_iter().map(|(id,)| id).collect();
+    events_about(tx, &ids, "delivery.cancelled", serde_json::json!({ "note": "its campaign was cancelled while it was under way" })).await
 }
 
 /// Ends attempts on rows of `delivery` or `notice`, which have these columns in common. The ids that were held.

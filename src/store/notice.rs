@@ -223,6 +223,20 @@ impl Store {
     }
 }
 
+/// The same line for each of several notices, by the clock.
+pub(super) async fn events_about(tx: &mut Conn, ids: &[(i64,)], what: &'static str) -> Result<Vec<Event>, Error> {
+    let mut events = Vec::with_capacity(ids.len());
+    for chunk in ids.chunks(500) {
+        let sql = format!("SELECT about, inbound_id, contact_id FROM notice WHERE id IN ({})", list_of_marks(1, chunk.len()));
+        let rows: Vec<(String, Option<i64>, Option<i64>)> = tx.all(&sql, chunk.iter().map(|(id,)| (*id).into()).collect()).await?;
+        let line = |(about, inbound, contact): (String, Option<i64>, Option<i64>)| {
+            Event::new(what, Cause::Clock).inbound(inbound).contact(contact).detail(serde_json::json!({ "about": about }))
+        };
+        events.extend(rows.into_iter().map(line));
+    }
+    Ok(events)
+}
+
 async fn said_before(tx: &mut Conn, now: i64, notice: &NewNotice) -> Result<bool, Error> {
     if notice.about != "confirmation" {
         return Ok(false);

@@ -347,6 +347,49 @@ async fn a_draft_may_be_replaced_and_what_was_sent_may_not() {
     }
 }
 
+/// S-74: a person decides about what is uncertain or failed; a suppressed person is left alone, and each has a line of it.
+#[tokio::test]
+async fn a_person_decides_about_what_failed_and_what_is_uncertain() {
+    for (store, _dir) in stores().await {
+        sending_to(&store, 5).await;
+        let claimed = store.claim_deliveries(NOW, 10, "d1", NOW + 60_000).await.unwrap();
+        let fates = [Fate::Failed, Fate::Failed, Fate::Uncertain, Fate::Uncertain, Fate::Again(NOW + 1)];
+        let mut ends: Vec<Settled> = claimed.iter().zip(fates).map(|(c, fate)| settled(c.id, fate)).collect();
+        ends[1].hard = true;
+        store.settle_deliveries(NOW, "d1", &ends).await.unwrap();
+        assert_eq!(store.retry_failed(NOW + 5, "natverk").await.unwrap(), 1);
+        assert_eq!(store.retry_failed(NOW + 5, "natverk").await.unwrap(), 0);
+        assert_eq!(store.settle_uncertain(NOW + 5, "natverk", false).await.unwrap(), 2);
+        let again = store.claim_deliveries(NOW + 5, 10, "d1", NOW + 60_000).await.unwrap();
+        let retried = again.iter().find(|c| c.id == claimed[0].id).unwrap();
+        assert_eq!((again.len(), retried.attempts, retried.first_attempt_at), (2, 1, None));
+        store.settle_deliveries(NOW + 5, "d1", &again.iter().map(|c| settled(c.id, Fate::Uncertain)).collect::<Vec<_>>()).await.unwrap();
+        assert_eq!(store.settle_uncertain(NOW + 5, "natverk", true).await.unwrap(), 2);
+        let status = store.status("natverk").await.unwrap();
+        assert_eq!((status.queued, status.sent, status.failed, status.uncertain), (2, 2, 1, 0));
+        for (n, line) in [(0, "delivery.retried"), (0, "delivery.repeated"), (2, "delivery.sent")] {
+            let history = store.history(claimed[n].contact.id).await.unwrap();
+            assert!(history.iter().any(|row| row.what == line && row.cause == "operator"), "{line}: {history:?}");
+        }
+        store.cancel_campaign(NOW + 6, "natverk").await.unwrap();
+        assert!(store.retry_failed(NOW + 7, "natverk").await.is_err());
+    }
+}
+
+/// What was under way when its campaign was cancelled says so in its history too.
+#[tokio::test]
+async fn what_comes_back_to_a_cancelled_campaign_is_cancelled_with_a_line() {
+    for (store, _dir) in stores().await {
+        sending_to(&store, 1).await;
+        let claimed = store.claim_deliveries(NOW, 1, "d1", NOW + 60_000).await.unwrap();
+        assert_eq!(store.cancel_campaign(NOW, "natverk").await.unwrap(), 0);
+        store.settle_deliveries(NOW, "d1", &[settled(claimed[0].id, Fate::Untouched(NOW))]).await.unwrap();
+        assert_eq!(store.status("natverk").await.unwrap().cancelled, 1);
+        let history = store.history(claimed[0].contact.id).await.unwrap();
+        assert_eq!(history.last().unwrap().what, "delivery.cancelled");
+    }
+}
+
 #[tokio::test]
 async fn a_relay_that_was_paused_stays_so_until_it_is_resumed() {
     for (store, _dir) in stores().await {
