@@ -162,6 +162,26 @@ fn a_refused_sender_pauses_the_relay_until_a_person_resumes_it() {
     assert!(daemon.term().success());
 }
 
+/// S-80: a relay that refuses everybody is paused before it has burnt the campaign, and what it burnt is tried again on a word.
+#[test]
+fn a_burst_of_refusals_pauses_the_relay_and_what_failed_can_be_retried() {
+    let sink = Sink::script().rule(When::Always, Act::RefuseRecipient("554 5.7.1 Relay access denied".into())).start();
+    let home = invite(100, settings(&sink));
+    let daemon = home.serve();
+    wait::until("the relay paused", wait::LONG, || home.ok(["status"]).contains("20 mails in a row were refused").then_some(()));
+    let burnt = status(&home, "nothing under way", |s| s["sending"] == 0);
+    let failed = burnt["failed"].as_u64().unwrap();
+    assert!((20..=24).contains(&failed) && burnt["queued"] == 100 - failed, "{burnt}");
+    sink.behave();
+    let said = home.ok(["campaign", "retry", "natverk"]);
+    assert!(said.contains(&format!("{failed} mails will be tried again")) && said.contains("svar resume-relay"), "{said}");
+    home.ok(["resume-relay"]);
+    status(&home, "all sent", |s| s["sent"] == 100 && s["failed"] == 0);
+    assert!(twice(&sink.received()).is_empty());
+    assert!(home.ok(["campaign", "settle", "natverk", "again"]).contains("0 mails"));
+    assert!(daemon.term().success());
+}
+
 /// Promise 2 and a clean stop: what is under way is finished, what is not begun goes back.
 #[test]
 fn a_stop_in_the_middle_of_sending_leaves_nothing_half_done() {

@@ -20,6 +20,9 @@ use crate::wire::smtp::{self, Session};
 /// How many a lane claims at a time: what is in flight when a daemon is killed is at most this, times the lanes.
 const CLAIM: i64 = 16;
 
+/// After so many refusals in a row without a mail taken between them the relay is paused.
+const BURST: u32 = 20;
+
 /// How long the mail under way may still take when it is time to stop: well within the 90 s that systemd waits.
 const LAST_MAIL: Duration = Duration::from_secs(30);
 
@@ -125,12 +128,14 @@ impl Lane {
         self.send_all(&jobs, lapses, stop).await
     }
 
-    /// Attempts one after another while the connection, the lease and the database hold and nobody says stop; the rest goes back.
+    /// Attempts one after another while the connection, the lease and the database hold, the relay does not rest and nobody says
+    /// stop; what is left goes back.
     async fn send_all(&mut self, jobs: &[Job<'_>], lapses: u64, stop: &watch::Receiver<bool>) -> Result<Batch, Error> {
         let (outbox, ends) = (self.outbox.clone(), self.ends.clone());
         let mut rest = jobs.iter();
         let mut batch = Batch::default();
-        while self.session.is_some() && batch.fault.is_none() && !*stop.borrow() && outbox.holds(lapses) {
+        let may_go_on = || !*stop.borrow() && outbox.holds(lapses) && outbox.gate.closed_for(outbox.clock.millis()).is_none();
+        while self.session.is_some() && batch.fault.is_none() && may_go_on() {
             let Some(job) = rest.next() else { break };
             let attempting = self.attempt(job, stop);
             tokio::pin!(attempting);
@@ -255,12 +260,13 @@ impl Lane {
     async fn stand_back(&mut self, fault: &RelayFault, rests: u64) -> Result<Step, Error> {
         let outbox = self.outbox.clone();
         self.session = None;
+        // Before all else: the other lanes ask the gate before each mail.
+        let rest = outbox.gate.close(outbox.clock.millis(), rests, &fault.text);
         if fault.stop == RelayStop::Pause {
             error!(relay.host = outbox.relay.host, reason = fault.text, "relay paused; mend it, then: svar resume-relay");
             outbox.store.pause_relay(outbox.clock.millis(), &outbox.relay.host, &fault.text).await?;
             return Ok(Step::Paused);
         }
-        let rest = outbox.gate.close(outbox.clock.millis(), rests, &fault.text);
         if rest.is_first {
             warn!(relay.host = outbox.relay.host, reason = fault.text, "the relay cannot be used now");
         } else {
@@ -343,12 +349,23 @@ fn again(outbox: &Outbox, job: &Job<'_>) -> Fate {
     if at > job.first_attempt_at().unwrap_or(now) + millis(outbox.config.give_up) { Fate::Failed } else { Fate::Again(at) }
 }
 
+/// The brake: a burst of refusals that are no dead addresses says that something is wrong with us, not with everybody (S-80).
+fn braked(outbox: &Outbox, reply: Reply) -> Option<RelayFault> {
+    if outbox.refusals.fetch_add(1, Ordering::AcqRel) + 1 < BURST {
+        return None;
+    }
+    outbox.refusals.store(0, Ordering::Release);
+    let text = format!("{BURST} mails in a row were refused, the last with {reply}; after it is mended: svar campaign retry NAME");
+    Some(RelayFault { reply: Some(reply), ..RelayFault::new(RelayStop::Pause, text) })
+}
+
 /// What an outcome does to its delivery (S-72, S-75, S-80).
 fn settled_by(outbox: &Outbox, job: &Job<'_>, outcome: Outcome) -> Attempt {
     let id = job.id();
     let settled = |fate, reply: &Reply, hard| Settled { id, fate, code: Some(reply.code), reply: reply.to_string(), hard };
     match outcome {
         Outcome::Accepted(reply) => {
+            outbox.refusals.store(0, Ordering::Release);
             if outbox.gate.forgive() {
                 info!(relay.host = outbox.relay.host, "the relay is used again");
             }
@@ -358,6 +375,7 @@ fn settled_by(outbox: &Outbox, job: &Job<'_>, outcome: Outcome) -> Attempt {
             Attempt { settled: Settled { id, fate: Fate::Uncertain, code: None, reply: what, hard: false }, fault: None }
         }
         Outcome::Transient(reply) => Attempt { settled: settled(again(outbox, job), &reply, false), fault: None },
-        Outcome::Permanent(reply) => Attempt { settled: settled(Fate::Failed, &reply, reply.class() == Class::Hard), fault: None },
+        Outcome::Permanent(reply) if reply.class() == Class::Hard => Attempt { settled: settled(Fate::Failed, &reply, true), fault: None },
+        Outcome::Permanent(reply) => Attempt { settled: settled(Fate::Failed, &reply, false), fault: braked(outbox, reply) },
     }
 }

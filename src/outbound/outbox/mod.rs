@@ -12,7 +12,7 @@ mod prepared;
 mod settler;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -54,6 +54,8 @@ pub struct Outbox {
     /// This daemon's name in leases: new at each start.
     pub holder: String,
     gate: Gate,
+    /// Refusals for good since the relay last took a mail, those of dead addresses apart.
+    refusals: AtomicU32,
     /// Lanes that connect, claim or send.
     at_work: AtomicUsize,
     leased_until: AtomicI64,
@@ -79,6 +81,7 @@ impl Outbox {
             clock,
             holder,
             gate: Gate::default(),
+            refusals: AtomicU32::new(0),
             at_work: AtomicUsize::new(0),
             leased_until: AtomicI64::new(0),
             held: Mutex::default(),
