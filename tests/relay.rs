@@ -48,6 +48,7 @@ fn one_mail_that_gets_a_421_each_time_does_not_stand_in_the_way_of_the_others() 
     let done = status(&home, "all but one sent", |s| s["sent"] == 13);
     assert_eq!((&done["queued"], &done["failed"]), (&1.into(), &0.into()));
     assert!(twice(&sink.received()).is_empty());
+    assert!(!daemon.log().join("\n").contains("not for this one"), "the relay's words are in the log");
     let history = home.ok(["history", &guest(5), "--json"]);
     assert!(history.contains("delivery.deferred") && history.contains("not for this one"), "{history}");
     assert!(daemon.term().success());

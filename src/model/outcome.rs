@@ -143,6 +143,15 @@ impl RelayFault {
         Self { stop, reply: None, text: text.into(), begun: false }
     }
 
+    /// What happened without the relay's own words, which may name a person: for the log (S-222).
+    #[must_use]
+    pub fn for_log(&self) -> String {
+        match &self.reply {
+            Some(reply) if !reply.text.is_empty() => self.text.replace(&format!(" {}", reply.text), ""),
+            _ => self.text.clone(),
+        }
+    }
+
     /// A fault made of what the relay said to `step`: 5xx pauses, all else backs off.
     pub fn from_reply(step: &str, reply: Reply) -> Self {
         let stop = if reply.code / 100 == 5 { RelayStop::Pause } else { RelayStop::BackOff };
@@ -289,6 +298,15 @@ mod tests {
         for (code, stop) in [(421, RelayStop::BackOff), (454, RelayStop::BackOff), (535, RelayStop::Pause), (554, RelayStop::Pause)] {
             assert_eq!(RelayFault::from_reply("AUTH", Reply::new(code, None, "")).stop, stop);
         }
+    }
+
+    /// S-222.
+    #[test]
+    fn a_fault_in_the_log_holds_the_codes_and_not_the_words() {
+        let fault = RelayFault::from_reply("RCPT", Reply::new(421, Some((4, 7, 0)), "<eva@example.org>: not now"));
+        assert!(fault.text.contains("eva@example.org"));
+        assert_eq!(fault.for_log(), "the relay answered RCPT with 421 4.7.0");
+        assert_eq!(RelayFault::new(RelayStop::BackOff, "no answer").for_log(), "no answer");
     }
 
     proptest! {

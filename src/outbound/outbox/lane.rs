@@ -261,16 +261,16 @@ impl Lane {
         let outbox = self.outbox.clone();
         self.session = None;
         // Before all else: the other lanes ask the gate before each mail.
-        let rest = outbox.gate.close(outbox.clock.millis(), rests, &fault.text);
+        let rest = outbox.gate.close(outbox.clock.millis(), rests, &fault.for_log());
         if fault.stop == RelayStop::Pause {
-            error!(relay.host = outbox.relay.host, reason = fault.text, "relay paused; mend it, then: svar resume-relay");
+            error!(relay.host = outbox.relay.host, reason = fault.for_log(), "relay paused; mend it, then: svar resume-relay");
             outbox.store.pause_relay(outbox.clock.millis(), &outbox.relay.host, &fault.text).await?;
             return Ok(Step::Paused);
         }
         if rest.is_first {
-            warn!(relay.host = outbox.relay.host, reason = fault.text, "the relay cannot be used now");
+            warn!(relay.host = outbox.relay.host, reason = fault.for_log(), "the relay cannot be used now");
         } else {
-            debug!(relay.host = outbox.relay.host, reason = fault.text, wait_seconds = rest.wait.as_secs(), "the relay cannot be used yet");
+            debug!(relay.host = outbox.relay.host, reason = fault.for_log(), wait_seconds = rest.wait.as_secs(), "the relay cannot be used yet");
         }
         Ok(Step::Wait(rest.wait))
     }
