@@ -270,7 +270,12 @@ impl Lane {
         if rest.is_first {
             warn!(relay.host = outbox.relay.host, reason = fault.for_log(), "the relay cannot be used now");
         } else {
-            debug!(relay.host = outbox.relay.host, reason = fault.for_log(), wait_seconds = rest.wait.as_secs(), "the relay cannot be used yet");
+            debug!(
+                relay.host = outbox.relay.host,
+                reason = fault.for_log(),
+                wait_seconds = rest.wait.as_secs(),
+                "the relay cannot be used yet"
+            );
         }
         Ok(Step::Wait(rest.wait))
     }

@@ -117,6 +117,12 @@ impl Outbox {
         Ok(())
     }
 
+    /// Why the relay cannot be used now, once that is more than a hiccup; without its own words.
+    #[must_use]
+    pub fn why_shut(&self) -> Option<String> {
+        self.gate.why_shut()
+    }
+
     /// An edition's snapshot, ready to be rendered; the inner error is the first mistake in it.
     ///
     /// # Errors
