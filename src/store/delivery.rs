@@ -246,6 +246,19 @@ impl Store {
         Ok(held)
     }
 
+    /// The clock that leases go by, in milliseconds since 1970: PostgreSQL's own, since hosts share it and their clocks differ;
+    /// on SQLite, where there is one daemon, it is `now`.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn lease_clock(&self, now: i64) -> Result<i64, Error> {
+        let mut conn = self.db.read().await?;
+        match conn.dialect().clock() {
+            Some(sql) => conn.number(sql, vec![]).await,
+            None => Ok(now),
+        }
+    }
+
     /// Prolongs the leases of what `holder` knows that it holds: `(is a notice, row)`. The number of rows it still held.
     ///
     /// # Errors

@@ -189,6 +189,16 @@ async fn a_lapsed_lease_is_uncertain_and_its_repetition_is_told() {
     }
 }
 
+/// S-242: hosts whose clocks differ agree on when a lease ends.
+#[tokio::test]
+async fn leases_go_by_one_clock() {
+    for (store, _dir) in stores().await {
+        let told = store.lease_clock(7).await.unwrap();
+        assert_eq!(told == 7, store.file().is_some(), "{told}");
+        assert!(told == 7 || told > 1_700_000_000_000, "{told}");
+    }
+}
+
 #[tokio::test]
 async fn what_was_not_attempted_waits_again_and_does_not_count() {
     for (store, _dir) in stores().await {

@@ -115,7 +115,7 @@ impl Lane {
             Err(fault) => return Ok(Batch { fault: Some(fault), ..Batch::default() }),
         }
         // It may have taken a while to connect: the time is asked again.
-        let (now, until, lapses) = (outbox.clock.millis(), outbox.leased_until(), outbox.lapses());
+        let (now, until, lapses) = (outbox.clock.millis(), outbox.lease_to_claim(), outbox.lapses());
         let limit = self.session.as_ref().map_or(0, |session| i64::from(session.left())).min(CLAIM);
         // Few and dear: notices go first. One claim a step, so that nothing is held when a second one fails.
         let notices = outbox.store.claim_notices(now, limit, &outbox.holder, until).await?;

@@ -59,6 +59,8 @@ pub struct Outbox {
     /// Lanes that connect, claim or send.
     at_work: AtomicUsize,
     leased_until: AtomicI64,
+    /// How far the clock that leases go by is ahead of this host's, in milliseconds; below zero where it is behind.
+    ahead: AtomicI64,
     /// What this daemon holds: notices by `true`, deliveries by `false`. Only that is prolonged, so that a claim whose
     /// commit was lost on the way runs out like a dead daemon's.
     held: Mutex<HashSet<(bool, i64)>>,
@@ -84,6 +86,7 @@ impl Outbox {
             refusals: AtomicU32::new(0),
             at_work: AtomicUsize::new(0),
             leased_until: AtomicI64::new(0),
+            ahead: AtomicI64::new(0),
             held: Mutex::default(),
             lapses: AtomicU64::new(0),
             editions: Mutex::default(),
@@ -99,12 +102,14 @@ impl Outbox {
         let now = self.clock.millis();
         let until = now + millis(self.config.lease);
         let held: Vec<(bool, i64)> = self.held.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
-        self.store.renew_leases(&self.holder, until, &held).await?;
+        let ahead = self.store.lease_clock(now).await? - now;
+        self.ahead.store(ahead, Ordering::Release);
+        self.store.renew_leases(&self.holder, until + ahead, &held).await?;
         // A daemon that stood still for longer than its lease has lost what it held, whatever it holds from now on.
         if self.leased_until.swap(until, Ordering::AcqRel) < now {
             self.lapses.fetch_add(1, Ordering::AcqRel);
         }
-        let lapsed = self.store.lapse_leases(now, &self.holder).await?;
+        let lapsed = self.store.lapse_leases(now + ahead, &self.holder).await?;
         if lapsed > 0 {
             warn!(deliveries = lapsed, "held by a daemon that ended: they are uncertain");
         }
@@ -153,6 +158,11 @@ impl Outbox {
 
     fn leased_until(&self) -> i64 {
         self.leased_until.load(Ordering::Acquire)
+    }
+
+    /// The end of this daemon's lease by the clock that leases go by.
+    fn lease_to_claim(&self) -> i64 {
+        self.leased_until() + self.ahead.load(Ordering::Acquire)
     }
 
     fn lapses(&self) -> u64 {
