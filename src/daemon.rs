@@ -26,6 +26,7 @@ use crate::outbound::layout::Layout;
 use crate::outbound::outbox::{End, Lane, Outbox, Settler, Step, settler};
 use crate::outbound::{schedule, tell};
 use crate::store::{Error as StoreError, Store};
+use crate::web::Watched;
 use crate::wire::listener::{self, Listener, ListenerSettings, Protocol};
 use crate::wire::maildir;
 
@@ -159,6 +160,8 @@ pub struct Daemon {
     arrived: Arc<Notify>,
     /// Woken when there may be mail to send.
     to_send: Arc<Notify>,
+    /// Why the Maildir cannot be read, where it cannot.
+    maildir: watch::Sender<Option<String>>,
     /// Ends all loops: by the signal that the caller gave, or because one of them broke.
     stop: watch::Sender<bool>,
     _guard: Guard,
@@ -186,7 +189,19 @@ impl Daemon {
             holder,
         ));
         let (arrived, to_send) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        Ok(Self { config, store, clock, own, layout, outbox, arrived, to_send, stop: watch::Sender::new(false), _guard: guard })
+        Ok(Self {
+            config,
+            store,
+            clock,
+            own,
+            layout,
+            outbox,
+            arrived,
+            to_send,
+            maildir: watch::Sender::new(None),
+            stop: watch::Sender::new(false),
+            _guard: guard,
+        })
     }
 
     /// Runs until `shutdown` turns true and everything has ended.
@@ -253,9 +268,10 @@ impl Daemon {
             });
         }
         if let Some(web) = sockets.web {
-            let (store, shutdown) = (self.store.clone(), shutdown.clone());
+            let watched = Watched { outbox: self.outbox.clone(), maildir: self.maildir.subscribe() };
+            let shutdown = shutdown.clone();
             loops.spawn(async move {
-                if let Err(error) = crate::web::serve(web, store, shutdown).await {
+                if let Err(error) = crate::web::serve(web, watched, shutdown).await {
                     error!(%error, "the web server ended");
                 }
             });
@@ -326,10 +342,8 @@ impl Daemon {
 
     async fn send_mail(self: Arc<Self>, ends: mpsc::Sender<End>, mut shutdown: watch::Receiver<bool>) {
         let mut lane = Lane::new(self.outbox.clone(), ends);
-        let signal = shutdown.clone();
-        let stopping = move || *signal.borrow();
         while !*shutdown.borrow() {
-            let pause = match lane.step(&stopping).await {
+            let pause = match lane.step(&shutdown).await {
                 Ok(Step::Attempted(_)) => continue,
                 Ok(Step::Idle | Step::Paused) => LOOK,
                 Ok(Step::Wait(duration)) => duration.min(Duration::from_secs(10)),
@@ -355,6 +369,7 @@ impl Daemon {
             };
             match maildir::step(&folder, max_bytes, &mut seen, take).await {
                 Ok(step) => {
+                    self.maildir_is(None);
                     if step.taken > 0 {
                         self.arrived.notify_one();
                     }
@@ -366,11 +381,25 @@ impl Daemon {
                         warn!(file = %failure.path.display(), cause = %failure.cause, "left in the Maildir");
                     }
                 }
-                Err(error) => warn!(maildir = %folder.display(), %error, "the Maildir cannot be read"),
+                Err(error) => self.maildir_is(Some(format!("intake.maildir: {} cannot be read: {error}", folder.display()))),
             }
             if wait(&mut shutdown, LOOK).await {
                 return;
             }
+        }
+    }
+
+    /// Keeps what is wrong with the Maildir, and logs it when it changes.
+    fn maildir_is(&self, trouble: Option<String>) {
+        let changed = self.maildir.send_if_modified(|kept| {
+            let changed = *kept != trouble;
+            kept.clone_from(&trouble);
+            changed
+        });
+        match trouble {
+            Some(reason) if changed => warn!(reason, "the Maildir cannot be read"),
+            None if changed => info!("the Maildir can be read again"),
+            _ => {}
         }
     }
 }

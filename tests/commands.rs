@@ -3,9 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use super::support::sink::Sink;
+use super::support::sink::{Act, Sink, When};
 use super::support::stage::{INVITATION, guest, settings};
 use super::support::svar::{Home, Settings};
+use super::support::wait;
 
 fn said(output: &std::process::Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
@@ -177,5 +178,41 @@ fn health_answers_by_its_exit_code() {
     let daemon = home.serve();
     let up = home.json(["health"]);
     assert_eq!((&up["status"], &up["database"]), (&"ok".into(), &"ok".into()));
+    assert!(daemon.term().success());
+}
+
+/// What does not move is seen: a relay that is away, one that is paused, a Maildir that is not there; and logged when it changes.
+#[test]
+fn what_stands_in_the_way_is_told_and_logged_once() {
+    let relay = ([127, 0, 0, 1], super::support::port::free()).into();
+    let web = format!("127.0.0.1:{}", super::support::port::free());
+    let settings = Settings { relay, web, maildir: "mail".into(), retry_first_seconds: 1, ..Settings::default() };
+    let home = super::support::stage::invite(2, settings);
+    assert!(home.ok(["status", "natverk"]).contains("start it with: svar serve"));
+    let daemon = home.serve();
+    let stuck = wait::until("both problems", wait::LONG, || {
+        let health = home.run(["health"]);
+        let said = said(&health);
+        (health.status.code() == Some(1) && said.contains("cannot be reached") && said.contains("intake.maildir")).then_some(said)
+    });
+    assert!(stuck.contains("\"stuck\""), "{stuck}");
+    let shown = home.ok(["status", "natverk"]);
+    assert!(shown.contains("cannot be reached") && shown.contains("intake.maildir"), "{shown}");
+    for folder in ["mail/new", "mail/cur", "mail/tmp"] {
+        fs::create_dir_all(home.path(folder)).unwrap();
+    }
+    let sink = Sink::script().on(relay).start();
+    sink.wait_for(2);
+    daemon.wait_for_log("the relay is used again");
+    wait::until("all well", wait::LONG, || home.run(["health"]).status.success().then_some(()));
+    for line in ["the relay cannot be used now", "the Maildir cannot be read", "the Maildir can be read again"] {
+        assert_eq!(daemon.log().iter().filter(|l| l.contains(line)).count(), 1, "{line}");
+    }
+    sink.add_rule(When::Always, Act::RefuseSender("550 5.7.1 not this account".into()));
+    home.write("nasta.md", INVITATION.replace("name: natverk", "name: nasta"));
+    home.ok(["campaign", "add", "nasta.md"]);
+    home.ok(["campaign", "start", "nasta"]);
+    wait::until("the paused relay", wait::LONG, || (home.run(["health"]).status.code() == Some(1)).then_some(()));
+    wait::until("the reason", wait::LONG, || home.ok(["status", "nasta"]).contains("not this account").then_some(()));
     assert!(daemon.term().success());
 }

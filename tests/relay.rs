@@ -1,9 +1,10 @@
 //! What the relay does, and what becomes of the people's mail: S-60…S-80, promise 2.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::support::message::header;
 use super::support::port;
+use super::support::process;
 use super::support::sink::{Act, Sink, When, twice};
 use super::support::stage::{A_WHILE, INVITATION, events, guest, invite, mail_of, settings, status};
 use super::support::svar::{Home, Settings};
@@ -35,6 +36,21 @@ fn a_421_rests_the_relay_and_the_mail_goes_later() {
     let done = status(&home, "all five sent", |s| s["sent"] == 5);
     assert_eq!(done["failed"], 0);
     assert!(twice(&sink.received()).is_empty());
+    assert!(daemon.term().success());
+}
+
+/// S-73, S-77: a mail over which the relay stumbles each time rests the relay and waits itself; those behind it go on.
+#[test]
+fn one_mail_that_gets_a_421_each_time_does_not_stand_in_the_way_of_the_others() {
+    let sink = Sink::script().rule(When::To(guest(5)), Act::RefuseRecipient("421 4.7.0 not for this one".into())).start();
+    let home = invite(14, Settings { retry_first_seconds: 600, connections: 1, ..settings(&sink) });
+    let daemon = home.serve();
+    let done = status(&home, "all but one sent", |s| s["sent"] == 13);
+    assert_eq!((&done["queued"], &done["failed"]), (&1.into(), &0.into()));
+    assert!(twice(&sink.received()).is_empty());
+    assert!(!daemon.log().join("\n").contains("not for this one"), "the relay's words are in the log");
+    let history = home.ok(["history", &guest(5), "--json"]);
+    assert!(history.contains("delivery.deferred") && history.contains("not for this one"), "{history}");
     assert!(daemon.term().success());
 }
 
@@ -86,6 +102,25 @@ fn a_450_is_tried_again_with_the_same_envelope() {
     assert!(daemon.term().success());
 }
 
+/// S-75: the time that a relay was away is not the mail's: giving up counts from the first attempt.
+#[test]
+fn a_mail_is_not_given_up_for_the_time_that_the_relay_was_away() {
+    let script = Sink::script().times(1, When::Always, Act::RefuseSender("550 5.7.1 not this account".into())).times(
+        1,
+        When::To(guest(0)),
+        Act::RefuseRecipient("450 4.2.0 greylisted".into()),
+    );
+    let sink = script.start();
+    let home = invite(1, Settings { give_up_seconds: 3, ..settings(&sink) });
+    let daemon = home.serve();
+    wait::until("the relay paused", wait::LONG, || home.ok(["status"]).contains("not this account").then_some(()));
+    std::thread::sleep(Duration::from_secs(4));
+    home.ok(["resume-relay"]);
+    status(&home, "sent in the end", |s| s["sent"] == 1);
+    assert!(events(&home, 0).contains(&"delivery.deferred".to_owned()));
+    assert!(daemon.term().success());
+}
+
 /// S-80, S-139: a dead address is suppressed and left out of what comes next; a refusal by policy suppresses nobody.
 #[test]
 fn a_dead_address_is_suppressed_and_a_policy_refusal_is_not() {
@@ -134,6 +169,26 @@ fn a_refused_sender_pauses_the_relay_until_a_person_resumes_it() {
     assert!(daemon.term().success());
 }
 
+/// S-80: a relay that refuses everybody is paused before it has burnt the campaign, and what it burnt is tried again on a word.
+#[test]
+fn a_burst_of_refusals_pauses_the_relay_and_what_failed_can_be_retried() {
+    let sink = Sink::script().rule(When::Always, Act::RefuseRecipient("554 5.7.1 Relay access denied".into())).start();
+    let home = invite(100, settings(&sink));
+    let daemon = home.serve();
+    wait::until("the relay paused", wait::LONG, || home.ok(["status"]).contains("20 mails in a row were refused").then_some(()));
+    let burnt = status(&home, "nothing under way", |s| s["sending"] == 0);
+    let failed = burnt["failed"].as_u64().unwrap();
+    assert!((20..=24).contains(&failed) && burnt["queued"] == 100 - failed, "{burnt}");
+    sink.behave();
+    let said = home.ok(["campaign", "retry", "natverk"]);
+    assert!(said.contains(&format!("{failed} mails will be tried again")) && said.contains("svar resume-relay"), "{said}");
+    home.ok(["resume-relay"]);
+    status(&home, "all sent", |s| s["sent"] == 100 && s["failed"] == 0);
+    assert!(twice(&sink.received()).is_empty());
+    assert!(home.ok(["campaign", "settle", "natverk", "again"]).contains("0 mails"));
+    assert!(daemon.term().success());
+}
+
 /// Promise 2 and a clean stop: what is under way is finished, what is not begun goes back.
 #[test]
 fn a_stop_in_the_middle_of_sending_leaves_nothing_half_done() {
@@ -170,6 +225,49 @@ fn a_pause_holds_and_a_cancel_ends_what_waits() {
     assert_eq!(end["sent"].as_u64().unwrap() + end["cancelled"].as_u64().unwrap(), 300, "{end}");
     assert!(!home.run(["campaign", "start", "natverk"]).status.success());
     assert!(daemon.term().success());
+}
+
+/// S-53: from the commit of a stop nothing starts, however long the relay took to greet; and nobody is held meanwhile.
+#[test]
+fn a_stop_while_the_relay_has_not_greeted_is_in_time() {
+    let sink = Sink::script().rule(When::Always, Act::SlowGreeting(Duration::from_secs(4))).start();
+    let home = invite(3, settings(&sink));
+    let daemon = home.serve();
+    sink.wait_for_connection();
+    assert_eq!(home.json(["status", "natverk", "--json"])["sending"], 0, "claimed before the relay greeted");
+    home.ok(["contacts", "suppress", &guest(0)]);
+    status(&home, "two sent", |s| s["sent"] == 2);
+    std::thread::sleep(A_WHILE);
+    assert!(sink.received_by(&guest(0)).is_empty());
+    assert!(daemon.term().success());
+}
+
+/// A relay that accepts and never greets does not keep the daemon from stopping.
+#[test]
+fn a_silent_relay_does_not_hold_up_a_stop() {
+    let sink = Sink::script().rule(When::Always, Act::SlowGreeting(Duration::from_secs(120))).start();
+    let home = invite(3, settings(&sink));
+    let daemon = home.serve();
+    sink.wait_for_connection();
+    let began = Instant::now();
+    assert!(daemon.term().success());
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    let stopped = home.json(["status", "natverk", "--json"]);
+    assert_eq!((&stopped["queued"], &stopped["uncertain"]), (&3.into(), &0.into()), "{stopped}");
+}
+
+/// A second signal ends at once what the first one waits for; what had been handed back by then stays so.
+#[test]
+fn a_second_signal_stops_at_once() {
+    let sink = Sink::script().rule(When::Always, Act::Slow(Duration::from_secs(20))).start();
+    let home = invite(10, Settings { connections: 1, ..settings(&sink) });
+    let daemon = home.serve();
+    sink.wait_for(1);
+    process::signal(daemon.pid(), "TERM");
+    status(&home, "the rest handed back", |s| s["queued"] == 9 && s["sending"] == 1);
+    let began = Instant::now();
+    assert!(!daemon.term().success());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 /// One daemon on a SQLite file: the second is told so, the first goes on.

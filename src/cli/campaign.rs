@@ -72,11 +72,32 @@ pub(super) enum Command {
         /// The campaign.
         name: String,
     },
+    /// Send what failed again, once the cause is mended; suppressed people are left out.
+    Retry {
+        /// The campaign.
+        name: String,
+    },
+    /// Decide about mails of which nobody knows whether they arrived.
+    Settle {
+        /// The campaign.
+        name: String,
+        /// They arrived, or they are to be sent again; some people may then get the mail twice.
+        uncertain: Verdict,
+    },
     /// End it for good; what still waits is not sent.
     Cancel {
         /// The campaign.
         name: String,
     },
+}
+
+/// What a person says of uncertain mails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Verdict {
+    /// They arrived.
+    Sent,
+    /// Send them again.
+    Again,
 }
 
 /// Runs the command.
@@ -100,12 +121,34 @@ pub(super) async fn run(office: &Office, command: Command) -> Result<Exit, Failu
         Command::Resume { name } => {
             resume(office, &name).await?;
         }
+        Command::Retry { name } => retry(office, &name).await?,
+        Command::Settle { name, uncertain } => {
+            let settled = store.settle_uncertain(now, &name, uncertain == Verdict::Again).await?;
+            let verdict = if uncertain == Verdict::Again { "are sent again" } else { "count as sent" };
+            show::line(&format!("{name}: {} {verdict}", mails(settled)))?;
+        }
         Command::Cancel { name } => {
             let stopped = store.cancel_campaign(now, &name).await?;
             show::line(&format!("{name} is cancelled; {stopped} mails will not be sent"))?;
         }
     }
     Ok(Exit::Done)
+}
+
+async fn retry(office: &Office, name: &str) -> Result<(), Failure> {
+    let queued = office.store.retry_failed(office.now(), name).await?;
+    show::line(&match queued {
+        0 => format!("{name}: nothing is tried again; no mail failed, or the people it failed for are suppressed"),
+        _ => format!("{name}: {} will be tried again; svar status {name}", mails(queued)),
+    })?;
+    if !office.store.paused_relays().await?.is_empty() {
+        show::line("the relay is paused; when what it complained of is mended: svar resume-relay")?;
+    }
+    Ok(())
+}
+
+fn mails(count: u64) -> String {
+    if count == 1 { "1 mail".to_owned() } else { format!("{count} mails") }
 }
 
 fn read_file(file: &Path) -> Result<String, Failure> {

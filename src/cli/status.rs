@@ -2,7 +2,7 @@
 
 use clap::Args as ClapArgs;
 
-use super::{Exit, Failure, Office, show, standing};
+use super::{Exit, Failure, Office, serve, show, standing};
 use crate::model::campaign::Kind;
 use crate::model::standing::Standing;
 use crate::store::Status;
@@ -49,7 +49,8 @@ pub(super) async fn run(office: &Office, args: Args) -> Result<Exit, Failure> {
         if args.json {
             show::json(&as_json(&status))?
         } else {
-            one(office, &status)?
+            one(office, &status)?;
+            in_the_way(office).await?;
         }
         return Ok(Exit::Done);
     }
@@ -57,10 +58,14 @@ pub(super) async fn run(office: &Office, args: Args) -> Result<Exit, Failure> {
     for campaign in office.store.list_campaigns().await? {
         all.push(office.store.status(&campaign.name).await?);
     }
-    let (relays, stray) = (office.store.paused_relays().await?, office.store.count_stray_reviews().await?);
+    let stray = office.store.count_stray_reviews().await?;
     if args.json {
         let campaigns: Vec<_> = all.iter().map(as_json).collect();
-        show::json(&serde_json::json!({ "campaigns": campaigns, "review_without_campaign": stray, "paused_relays": relays }))?;
+        let (relays, problems) = (office.store.paused_relays().await?, serve::problems(&office.config).await);
+        let all = serde_json::json!({
+            "campaigns": campaigns, "review_without_campaign": stray, "paused_relays": relays, "problems": problems,
+        });
+        show::json(&all)?;
         return Ok(Exit::Done);
     }
     if all.is_empty() {
@@ -72,10 +77,19 @@ pub(super) async fn run(office: &Office, args: Args) -> Result<Exit, Failure> {
     if stray > 0 {
         show::line(&format!("{stray} messages tied to no campaign wait for you: svar review"))?;
     }
-    for relay in relays {
+    in_the_way(office).await?;
+    Ok(Exit::Done)
+}
+
+/// Why nothing moves, where nothing does: relays that are paused, and what the daemon says.
+async fn in_the_way(office: &Office) -> Result<(), Failure> {
+    for relay in office.store.paused_relays().await? {
         show::line(&format!("the relay {} is paused: {}\n  mend it, then: svar resume-relay", relay.name, show::plain(&relay.why)))?;
     }
-    Ok(Exit::Done)
+    for problem in serve::problems(&office.config).await {
+        show::line(&show::plain(&problem))?;
+    }
+    Ok(())
 }
 
 /// The status as the pages and programs get it: times as RFC 3339.

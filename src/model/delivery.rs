@@ -1,7 +1,7 @@
 //! One edition to one contact, and its states.
 //!
 //! `queued → sending → sent | failed | queued again | uncertain`; a lapsed lease makes `uncertain` too. A stop makes
-//! what still waits `suppressed` or `cancelled`. "Finished" is derived from these states, never kept (S-241).
+//! what still waits `suppressed` or `cancelled`; an organiser may have what `failed` tried again. "Finished" is derived from these states, never kept (S-241).
 
 use super::inbound::as_words;
 use serde::{Deserialize, Serialize};
@@ -46,7 +46,9 @@ impl State {
             Uncertain => matches!(next, Queued | Sent | Failed | Suppressed | Cancelled),
             // A bounce comes after the relay's 250.
             Sent => matches!(next, Failed),
-            Failed | Suppressed | Cancelled => false,
+            // Only on an organiser's word.
+            Failed => matches!(next, Queued),
+            Suppressed | Cancelled => false,
         }
     }
 }
@@ -67,9 +69,10 @@ mod tests {
 
     #[test]
     fn what_has_ended_stays_ended() {
-        for end in [State::Failed, State::Suppressed, State::Cancelled] {
+        for end in [State::Suppressed, State::Cancelled] {
             assert!(State::ALL.into_iter().all(|next| !end.may_become(next)));
         }
+        assert!(State::ALL.into_iter().all(|next| State::Failed.may_become(next) == (next == State::Queued)));
         assert!(State::ALL.into_iter().all(|next| State::Sent.may_become(next) == (next == State::Failed)));
         assert!(!State::Sending.may_become(State::Sending));
         assert!(!State::Queued.may_become(State::Sent));

@@ -110,7 +110,7 @@ pub enum Outcome {
     Uncertain(String),
 }
 
-/// The relay, not the message, stands in the way: the delivery goes back untouched, without a counted attempt.
+/// The relay, not the message, stands in the way: the delivery goes back, and nobody is judged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 #[must_use]
@@ -121,6 +121,9 @@ pub struct RelayFault {
     pub reply: Option<Reply>,
     /// What happened, for a person; holds the reply and never a secret.
     pub text: String,
+    /// MAIL had been taken, so that it may be this delivery that the relay stumbles over: it is tried later, as after a 451
+    /// (S-73). Otherwise it goes back untouched, and no attempt is counted.
+    pub begun: bool,
 }
 
 /// What is to be done about a relay after a fault.
@@ -137,13 +140,22 @@ pub enum RelayStop {
 impl RelayFault {
     /// A fault without a reply.
     pub fn new(stop: RelayStop, text: impl Into<String>) -> Self {
-        Self { stop, reply: None, text: text.into() }
+        Self { stop, reply: None, text: text.into(), begun: false }
+    }
+
+    /// What happened without the relay's own words, which may name a person: for the log (S-222).
+    #[must_use]
+    pub fn for_log(&self) -> String {
+        match &self.reply {
+            Some(reply) if !reply.text.is_empty() => self.text.replace(&format!(" {}", reply.text), ""),
+            _ => self.text.clone(),
+        }
     }
 
     /// A fault made of what the relay said to `step`: 5xx pauses, all else backs off.
     pub fn from_reply(step: &str, reply: Reply) -> Self {
         let stop = if reply.code / 100 == 5 { RelayStop::Pause } else { RelayStop::BackOff };
-        Self { stop, text: format!("the relay answered {step} with {reply}"), reply: Some(reply) }
+        Self { stop, text: format!("the relay answered {step} with {reply}"), reply: Some(reply), begun: false }
     }
 }
 
@@ -279,6 +291,15 @@ mod tests {
         for (code, stop) in [(421, RelayStop::BackOff), (454, RelayStop::BackOff), (535, RelayStop::Pause), (554, RelayStop::Pause)] {
             assert_eq!(RelayFault::from_reply("AUTH", Reply::new(code, None, "")).stop, stop);
         }
+    }
+
+    /// S-222.
+    #[test]
+    fn a_fault_in_the_log_holds_the_codes_and_not_the_words() {
+        let fault = RelayFault::from_reply("RCPT", Reply::new(421, Some((4, 7, 0)), "<eva@example.org>: not now"));
+        assert!(fault.text.contains("eva@example.org"));
+        assert_eq!(fault.for_log(), "the relay answered RCPT with 421 4.7.0");
+        assert_eq!(RelayFault::new(RelayStop::BackOff, "no answer").for_log(), "no answer");
     }
 
     proptest! {

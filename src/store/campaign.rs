@@ -176,7 +176,9 @@ impl Store {
     /// # Errors
     /// [`Error::Refused`] where it is not active.
     pub async fn pause_campaign(&self, now: i64, name: &str, cause: Cause, why: Option<&str>) -> Result<(), Error> {
-        self.change(now, name, &[State::Active], State::Paused, ("campaign.paused", cause), why).await.map(|_| ())
+        let mut tx = self.db.begin().await?;
+        change(&mut tx, now, name, &[State::Active], State::Paused, ("campaign.paused", cause), why).await?;
+        tx.commit().await
     }
 
     /// Resumes a paused campaign. A one-off whose time passed meanwhile is sent now; a series goes on by its plan, where a
@@ -185,14 +187,12 @@ impl Store {
     /// # Errors
     /// [`Error::Refused`] where it is not paused.
     pub async fn resume_campaign(&self, now: i64, name: &str) -> Result<(), Error> {
-        let campaign = self.change(now, name, &[State::Paused], State::Active, ("campaign.resumed", Cause::Operator), None).await?;
-        let series = CampaignFile::parse(&campaign.source).is_ok_and(|file| file.send.recurs());
-        if !series && campaign.next_at.is_some_and(|at| at < now) {
-            let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin().await?;
+        let campaign = change(&mut tx, now, name, &[State::Paused], State::Active, ("campaign.resumed", Cause::Operator), None).await?;
+        if !CampaignFile::parse(&campaign.source).is_ok_and(|file| file.send.recurs()) {
             tx.execute("UPDATE campaign SET next_at = $1 WHERE id = $2 AND next_at < $1", values![now, campaign.id]).await?;
-            tx.commit().await?;
         }
-        Ok(())
+        tx.commit().await
     }
 
     /// Cancels a campaign for good; what still waits is cancelled with it. The number of those deliveries.
@@ -201,49 +201,56 @@ impl Store {
     /// [`Error::Refused`] where it is cancelled already.
     pub async fn cancel_campaign(&self, now: i64, name: &str) -> Result<u64, Error> {
         let from = [State::Draft, State::Active, State::Paused];
-        let campaign = self.change(now, name, &from, State::Cancelled, ("campaign.cancelled", Cause::Operator), None).await?;
         let mut tx = self.db.begin().await?;
+        let campaign = change(&mut tx, now, name, &from, State::Cancelled, ("campaign.cancelled", Cause::Operator), None).await?;
         let sql = "UPDATE delivery SET state = 'cancelled', settled_at = $1
                    WHERE state = 'queued' AND edition_id IN (SELECT id FROM edition WHERE campaign_id = $2) RETURNING id, contact_id";
         let stopped: Vec<(i64, i64)> = tx.all(sql, values![now, campaign.id]).await?;
-        let events: Vec<Event> = stopped
-            .iter()
-            .map(|(id, contact)| Event::new("delivery.cancelled", Cause::Operator).delivery(*id).contact(*contact).campaign(campaign.id))
-            .collect();
-        event::write(&mut tx, now, &events).await?;
+        event::write(&mut tx, now, &about_each(&stopped, "delivery.cancelled", campaign.id, serde_json::Value::Null)).await?;
         tx.commit().await?;
         Ok(stopped.len() as u64)
     }
 
-    async fn change(
-        &self,
-        now: i64,
-        name: &str,
-        from: &[State],
-        to: State,
-        (what, cause): (&'static str, Cause),
-        why: Option<&str>,
-    ) -> Result<Campaign, Error> {
+    /// Queues a campaign's failed deliveries again, as if they had never been tried, but for their history and Message-ID.
+    /// Those of suppressed people stay failed. The number of rows.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where the campaign is neither active nor paused.
+    pub async fn retry_failed(&self, now: i64, name: &str) -> Result<u64, Error> {
         let mut tx = self.db.begin().await?;
-        let campaign = named(&mut tx, name).await?;
-        if !from.contains(&campaign.state) {
-            return Err(refused(
-                &campaign,
-                match to {
-                    State::Active => "resumed; only a paused one can",
-                    State::Paused => "paused; only an active one can",
-                    _ => "cancelled again",
-                },
-            ));
-        }
-        let sql = "UPDATE campaign SET state = $1, paused_why = $2, updated_at = $3 WHERE id = $4 AND state = $5";
-        if tx.execute(sql, values![to.as_str(), why, now, campaign.id, campaign.state.as_str()]).await? == 0 {
-            return Err(Error::Gone);
-        }
-        let detail = why.map_or(serde_json::Value::Null, |why| serde_json::json!({ "why": why }));
-        event::write(&mut tx, now, &[Event::new(what, cause).campaign(campaign.id).detail(detail)]).await?;
+        let campaign = under_way(&mut tx, name, "retried").await?;
+        let sql = "UPDATE delivery SET state = 'queued', due_at = $1, attempts = 0, repeats = 0, first_attempt_at = NULL, settled_at = NULL
+                   WHERE state = 'failed' AND edition_id IN (SELECT id FROM edition WHERE campaign_id = $2)
+                     AND NOT EXISTS (SELECT 1 FROM contact c JOIN suppression s ON s.address_key = c.address_key WHERE c.id = delivery.contact_id)
+                   RETURNING id, contact_id";
+        let queued: Vec<(i64, i64)> = tx.all(sql, values![now, campaign.id]).await?;
+        event::write(&mut tx, now, &about_each(&queued, "delivery.retried", campaign.id, serde_json::Value::Null)).await?;
         tx.commit().await?;
-        Ok(campaign)
+        Ok(queued.len() as u64)
+    }
+
+    /// Settles a campaign's uncertain deliveries on a person's word: they arrived, or (`again`) they are sent again with the
+    /// same Message-ID. The number of rows.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where the campaign is neither active nor paused.
+    pub async fn settle_uncertain(&self, now: i64, name: &str, again: bool) -> Result<u64, Error> {
+        let mut tx = self.db.begin().await?;
+        let campaign = under_way(&mut tx, name, "settled").await?;
+        let (change, what, note) = match again {
+            true => {
+                ("state = 'queued', due_at = $1, repeats = repeats + 1", "delivery.repeated", "may be sent twice, with the same Message-ID")
+            }
+            false => ("state = 'sent', settled_at = $1", "delivery.sent", "it was uncertain, and a person says that it arrived"),
+        };
+        let sql = format!(
+            "UPDATE delivery SET {change} WHERE state = 'uncertain' AND edition_id IN (SELECT id FROM edition WHERE campaign_id = $2)
+             RETURNING id, contact_id"
+        );
+        let settled: Vec<(i64, i64)> = tx.all(&sql, values![now, campaign.id]).await?;
+        event::write(&mut tx, now, &about_each(&settled, what, campaign.id, serde_json::json!({ "note": note }))).await?;
+        tx.commit().await?;
+        Ok(settled.len() as u64)
     }
 
     /// The active campaigns whose time has come.
@@ -268,6 +275,46 @@ impl Store {
         }
         tx.commit().await
     }
+}
+
+/// Takes a campaign from one state to another, with its event; as it was before.
+async fn change(
+    tx: &mut Conn,
+    now: i64,
+    name: &str,
+    from: &[State],
+    to: State,
+    (what, cause): (&'static str, Cause),
+    why: Option<&str>,
+) -> Result<Campaign, Error> {
+    let campaign = named(tx, name).await?;
+    if !from.contains(&campaign.state) {
+        let verb = match to {
+            State::Active => "resumed; only a paused one can",
+            State::Paused => "paused; only an active one can",
+            _ => "cancelled again",
+        };
+        return Err(refused(&campaign, verb));
+    }
+    let sql = "UPDATE campaign SET state = $1, paused_why = $2, updated_at = $3 WHERE id = $4 AND state = $5";
+    if tx.execute(sql, values![to.as_str(), why, now, campaign.id, campaign.state.as_str()]).await? == 0 {
+        return Err(Error::Gone);
+    }
+    let detail = why.map_or(serde_json::Value::Null, |why| serde_json::json!({ "why": why }));
+    event::write(tx, now, &[Event::new(what, cause).campaign(campaign.id).detail(detail)]).await?;
+    Ok(campaign)
+}
+
+/// A campaign whose deliveries a person may decide about.
+async fn under_way(tx: &mut Conn, name: &str, verb: &str) -> Result<Campaign, Error> {
+    let campaign = named(tx, name).await?;
+    if matches!(campaign.state, State::Active | State::Paused) { Ok(campaign) } else { Err(refused(&campaign, verb)) }
+}
+
+/// The same line for each of several deliveries `(delivery, contact)` of a campaign, by a person.
+fn about_each(deliveries: &[(i64, i64)], what: &'static str, campaign_id: i64, detail: serde_json::Value) -> Vec<Event> {
+    let line = |(id, contact): &(i64, i64)| Event::new(what, Cause::Operator).delivery(*id).contact(*contact).campaign(campaign_id);
+    deliveries.iter().map(|row| line(row).detail(detail.clone())).collect()
 }
 
 /// Sets the firing after this one; `false` where another daemon did.

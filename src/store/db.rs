@@ -49,10 +49,17 @@ impl Dialect {
             Self::Postgres => "FOR UPDATE OF d SKIP LOCKED",
         }
     }
+
+    /// Asks for the database's own time in milliseconds since 1970, where several hosts share it.
+    pub(super) fn clock(self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres => Some("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"),
+        }
+    }
 }
 
-/// One value of a statement.
-#[derive(Clone, Debug)]
+/// One value of a statement.#[derive(Clone, Debug)]
 pub(super) enum Value {
     Int(Option<i64>),
     Real(Option<f64>),

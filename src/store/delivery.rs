@@ -9,7 +9,7 @@ use sqlx::FromRow;
 use super::contact::PersonRow;
 use super::db::{Conn, values};
 use super::suppression::{self, Suppress};
-use super::{Error, Store, event, list_of_marks, rows_of_marks};
+use super::{Error, Store, event, list_of_marks, notice, rows_of_marks};
 use crate::model::contact::Contact;
 use crate::model::delivery::State;
 use crate::model::event::{Cause, Event};
@@ -32,6 +32,8 @@ pub struct Claimed {
     pub repeats: u32,
     /// The time of its first composition, in milliseconds since 1970: the Date of the mail, the same on each retry (S-3).
     pub composed_at: i64,
+    /// When an attempt first had an end, in milliseconds since 1970; `None` where none had.
+    pub first_attempt_at: Option<i64>,
 }
 
 #[derive(FromRow)]
@@ -42,6 +44,7 @@ struct ClaimedRow {
     attempts: i64,
     repeats: i64,
     composed_at: i64,
+    first_attempt_at: Option<i64>,
     #[sqlx(flatten)]
     person: PersonRow,
 }
@@ -148,14 +151,14 @@ const CLAIM: &str = "
     WHERE id IN (SELECT id FROM due) AND state = 'queued' RETURNING id";
 
 impl Store {
-    /// Whether a claim may find something: asked before each claim, because reading costs no write.
+    /// Whether more than `others` deliveries and notices are due: asked before each claim, because reading costs no write.
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn is_due(&self, now: i64) -> Result<bool, Error> {
-        let sql = "SELECT CASE WHEN EXISTS (SELECT 1 FROM delivery WHERE state = 'queued' AND due_at <= $1)
-                       OR EXISTS (SELECT 1 FROM notice WHERE state = 'queued' AND due_at <= $1) THEN CAST(1 AS BIGINT) ELSE CAST(0 AS BIGINT) END";
-        Ok(self.db.read().await?.number(sql, values![now]).await? > 0)
+    pub async fn more_is_due(&self, now: i64, others: i64) -> Result<bool, Error> {
+        let sql = "SELECT COUNT(*) FROM (SELECT id FROM notice WHERE state = 'queued' AND due_at <= $1
+                       UNION ALL SELECT id FROM delivery WHERE state = 'queued' AND due_at <= $1 LIMIT $2) AS due";
+        Ok(self.db.read().await?.number(sql, values![now, others + 1]).await? > others)
     }
 
     /// Claims up to `limit` deliveries that are due, for `holder`, until `leased_until`.
@@ -214,7 +217,8 @@ impl Store {
         let mut tx = self.db.begin().await?;
         let held = settle_rows(&mut tx, now, "delivery", holder, settled).await?;
         if settled.iter().any(|end| end.fate.state() == State::Queued) {
-            cancel_requeued(&mut tx, &held).await?;
+            let events = cancel_requeued(&mut tx, &held).await?;
+            event::write(&mut tx, now, &events).await?;
         }
         let about = subjects_of(&mut tx, &held).await?;
         let mut events = Vec::new();
@@ -240,6 +244,19 @@ impl Store {
         event::write(&mut tx, now, &events).await?;
         tx.commit().await?;
         Ok(held)
+    }
+
+    /// The clock that leases go by, in milliseconds since 1970: PostgreSQL's own, since hosts share it and their clocks differ;
+    /// on SQLite, where there is one daemon, it is `now`.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn lease_clock(&self, now: i64) -> Result<i64, Error> {
+        let mut conn = self.db.read().await?;
+        match conn.dialect().clock() {
+            Some(sql) => conn.number(sql, vec![]).await,
+            None => Ok(now),
+        }
     }
 
     /// Prolongs the leases of what `holder` knows that it holds: `(is a notice, row)`. The number of rows it still held.
@@ -277,15 +294,19 @@ impl Store {
                 reply = 'the daemon that held it ended before it was settled' WHERE {condition} RETURNING id"
         );
         let lapsed: Vec<(i64,)> = tx.all(&sql, values![now, holder, alone]).await?;
-        let sql =
-            format!("UPDATE notice SET state = 'uncertain', settled_at = $1, leased_by = NULL, leased_until = NULL WHERE {condition}");
-        let notices = tx.execute(&sql, values![now, holder, alone]).await?;
+        let sql = format!(
+            "UPDATE notice SET state = 'uncertain', settled_at = $1, leased_by = NULL, leased_until = NULL WHERE {condition}
+             RETURNING id"
+        );
+        let notices: Vec<(i64,)> = tx.all(&sql, values![now, holder, alone]).await?;
         let ids: Vec<i64> = lapsed.into_iter().map(|(id,)| id).collect();
         let reply = "the daemon that held it ended before it was settled";
         let events = events_about(&mut tx, &ids, "delivery.uncertain", serde_json::json!({ "reply": reply })).await?;
         event::write(&mut tx, now, &events).await?;
+        let events = notice::events_about(&mut tx, &notices, "notice.uncertain").await?;
+        event::write(&mut tx, now, &events).await?;
         tx.commit().await?;
-        Ok(ids.len() as u64 + notices)
+        Ok((ids.len() + notices.len()) as u64)
     }
 
     /// Puts uncertain deliveries back into the queue, to be sent again with the same Message-ID; each says so in its
@@ -308,10 +329,12 @@ impl Store {
         let note = "may be sent twice, with the same Message-ID";
         let events = events_about(&mut tx, &ids, "delivery.repeated", serde_json::json!({ "note": note })).await?;
         event::write(&mut tx, now, &events).await?;
-        let sql = format!("UPDATE notice SET state = 'queued', due_at = $1, repeats = repeats + 1 WHERE {ripe}");
-        let notices = tx.execute(&sql, values![now, wait]).await?;
+        let sql = format!("UPDATE notice SET state = 'queued', due_at = $1, repeats = repeats + 1 WHERE {ripe} RETURNING id");
+        let notices: Vec<(i64,)> = tx.all(&sql, values![now, wait]).await?;
+        let events = notice::events_about(&mut tx, &notices, "notice.repeated").await?;
+        event::write(&mut tx, now, &events).await?;
         tx.commit().await?;
-        Ok(ids.len() as u64 + notices)
+        Ok((ids.len() + notices.len()) as u64)
     }
 }
 
@@ -324,7 +347,7 @@ async fn events_about(tx: &mut Conn, ids: &[i64], what: &'static str, detail: se
 
 fn select_claimed() -> String {
     format!(
-        "SELECT d.id AS delivery_id, d.edition_id, e.campaign_id, d.attempts, d.repeats, d.composed_at, {}
+        "SELECT d.id AS delivery_id, d.edition_id, e.campaign_id, d.attempts, d.repeats, d.composed_at, d.first_attempt_at, {}
          FROM delivery d JOIN edition e ON e.id = d.edition_id JOIN contact c ON c.id = d.contact_id",
         super::contact::COLUMNS
     )
@@ -341,6 +364,7 @@ impl TryFrom<ClaimedRow> for Claimed {
             attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
             repeats: u32::try_from(row.repeats).unwrap_or(u32::MAX),
             composed_at: row.composed_at,
+            first_attempt_at: row.first_attempt_at,
         })
     }
 }
@@ -368,28 +392,30 @@ async fn subjects_of(tx: &mut Conn, ids: &[i64]) -> Result<Vec<Subject>, Error> 
     Ok(rows)
 }
 
-/// What came back to the queue of a campaign that was cancelled meanwhile waits for nothing.
-async fn cancel_requeued(tx: &mut Conn, ids: &[i64]) -> Result<(), Error> {
+/// What came back to the queue of a campaign that was cancelled meanwhile waits for nothing: the events that tell of it.
+async fn cancel_requeued(tx: &mut Conn, ids: &[i64]) -> Result<Vec<Event>, Error> {
     let sql = format!(
         "UPDATE delivery SET state = 'cancelled' WHERE state = 'queued' AND id IN ({}) AND edition_id IN (
-            SELECT e.id FROM edition e JOIN campaign c ON c.id = e.campaign_id WHERE c.state = 'cancelled')",
+            SELECT e.id FROM edition e JOIN campaign c ON c.id = e.campaign_id WHERE c.state = 'cancelled') RETURNING id",
         list_of_marks(1, ids.len())
     );
-    tx.execute(&sql, ids.iter().map(|id| (*id).into()).collect()).await.map(|_| ())
+    let rows: Vec<(i64,)> = tx.all(&sql, ids.iter().map(|id| (*id).into()).collect()).await?;
+    let ids: Vec<i64> = rows.into_iter().map(|(id,)| id).collect();
+    events_about(tx, &ids, "delivery.cancelled", serde_json::json!({ "note": "its campaign was cancelled while it was under way" })).await
 }
 
 /// Ends attempts on rows of `delivery` or `notice`, which have these columns in common. The ids that were held.
 pub(super) async fn settle_rows(tx: &mut Conn, now: i64, table: &str, holder: &str, settled: &[Settled]) -> Result<Vec<i64>, Error> {
     let types = ["BIGINT", "TEXT", "BIGINT", "BIGINT", "BIGINT", "TEXT"];
     let marks = rows_of_marks(settled.len(), &types);
-    let n = settled.len() * types.len();
+    let now_mark = settled.len() * types.len() + 1;
+    let holder_mark = now_mark + 1;
     let sql = format!(
         "UPDATE {table} SET state = v.column2, due_at = COALESCE(v.column3, due_at), attempts = attempts - v.column4,
-            code = v.column5, reply = v.column6, settled_at = CAST(${} AS BIGINT), leased_by = NULL, leased_until = NULL
-         FROM (VALUES {marks}) AS v WHERE {table}.id = v.column1 AND {table}.state = 'sending' AND {table}.leased_by = ${}
-         RETURNING {table}.id",
-        n + 1,
-        n + 2
+            code = v.column5, reply = v.column6, settled_at = CAST(${now_mark} AS BIGINT), leased_by = NULL, leased_until = NULL,
+            first_attempt_at = CASE WHEN v.column4 = 0 THEN COALESCE(first_attempt_at, CAST(${now_mark} AS BIGINT)) ELSE first_attempt_at END
+         FROM (VALUES {marks}) AS v WHERE {table}.id = v.column1 AND {table}.state = 'sending' AND {table}.leased_by = ${holder_mark}
+         RETURNING {table}.id"
     );
     let mut values: Vec<super::db::Value> = settled
         .iter()

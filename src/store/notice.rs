@@ -114,6 +114,8 @@ pub struct ClaimedNotice {
     pub attempts: i64,
     /// When it was written: its Date.
     pub composed_at: i64,
+    /// When an attempt first had an end; `None` where none had.
+    pub first_attempt_at: Option<i64>,
 }
 
 const CLAIM: &str = "
@@ -121,7 +123,8 @@ const CLAIM: &str = "
         SELECT d.id FROM notice d WHERE d.state = 'queued' AND d.due_at <= $1 ORDER BY d.due_at, d.id LIMIT $2 {lock})
     UPDATE notice SET state = 'sending', attempts = attempts + 1, leased_by = $3, leased_until = $4
     WHERE id IN (SELECT id FROM due) AND state = 'queued'
-    RETURNING id, about, recipient, subject, body, in_reply_to, reference_ids, key_id, reply_to, attempts, composed_at";
+    RETURNING id, about, recipient, subject, body, in_reply_to, reference_ids, key_id, reply_to, attempts, composed_at,
+        first_attempt_at";
 
 /// The same to the same person within this time is said once (S-127).
 const ONCE_IN_MS: i64 = 7 * 24 * 3_600_000;
@@ -236,6 +239,20 @@ impl Store {
         tx.commit().await?;
         Ok(held)
     }
+}
+
+/// The same line for each of several notices, by the clock.
+pub(super) async fn events_about(tx: &mut Conn, ids: &[(i64,)], what: &'static str) -> Result<Vec<Event>, Error> {
+    let mut events = Vec::with_capacity(ids.len());
+    for chunk in ids.chunks(500) {
+        let sql = format!("SELECT about, inbound_id, contact_id FROM notice WHERE id IN ({})", list_of_marks(1, chunk.len()));
+        let rows: Vec<(String, Option<i64>, Option<i64>)> = tx.all(&sql, chunk.iter().map(|(id,)| (*id).into()).collect()).await?;
+        let line = |(about, inbound, contact): (String, Option<i64>, Option<i64>)| {
+            Event::new(what, Cause::Clock).inbound(inbound).contact(contact).detail(serde_json::json!({ "about": about }))
+        };
+        events.extend(rows.into_iter().map(line));
+    }
+    Ok(events)
 }
 
 async fn said_before(tx: &mut Conn, now: i64, notice: &NewNotice) -> Result<bool, Error> {

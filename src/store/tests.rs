@@ -190,6 +190,16 @@ async fn a_lapsed_lease_is_uncertain_and_its_repetition_is_told() {
     }
 }
 
+/// S-242: hosts whose clocks differ agree on when a lease ends.
+#[tokio::test]
+async fn leases_go_by_one_clock() {
+    for (store, _dir) in stores().await {
+        let told = store.lease_clock(7).await.unwrap();
+        assert_eq!(told == 7, store.file().is_some(), "{told}");
+        assert!(told == 7 || told > 1_700_000_000_000, "{told}");
+    }
+}
+
 #[tokio::test]
 async fn what_was_not_attempted_waits_again_and_does_not_count() {
     for (store, _dir) in stores().await {
@@ -198,9 +208,12 @@ async fn what_was_not_attempted_waits_again_and_does_not_count() {
         let ends = [settled(claimed[0].id, Fate::Untouched(NOW + 5)), settled(claimed[1].id, Fate::Again(NOW + 600_000))];
         assert_eq!(store.settle_deliveries(NOW, "d1", &ends).await.unwrap().len(), 2);
         let again = store.claim_deliveries(NOW + 5, 10, "d1", NOW + 60_000).await.unwrap();
-        assert_eq!((again.len(), again[0].attempts), (1, 1));
+        assert_eq!((again.len(), again[0].attempts, again[0].first_attempt_at), (1, 1, None));
         let later = store.claim_deliveries(NOW + 600_000, 10, "d1", NOW + 660_000).await.unwrap();
-        assert_eq!((later.len(), later[0].attempts), (1, 2));
+        assert_eq!((later.len(), later[0].attempts, later[0].first_attempt_at), (1, 2, Some(NOW)));
+        store.settle_deliveries(NOW + 600_000, "d1", &[settled(later[0].id, Fate::Again(NOW + 700_000))]).await.unwrap();
+        let last = store.claim_deliveries(NOW + 700_000, 10, "d1", NOW + 760_000).await.unwrap();
+        assert_eq!(last[0].first_attempt_at, Some(NOW));
     }
 }
 
@@ -470,6 +483,49 @@ async fn a_draft_may_be_replaced_and_what_was_sent_may_not() {
         let due = store.due_campaigns(NOW + 5).await.unwrap().remove(0);
         store.miss_occurrence(NOW + 5, &due, None).await.unwrap();
         assert!(store.due_campaigns(NOW + 5).await.unwrap().is_empty());
+    }
+}
+
+/// S-74: a person decides about what is uncertain or failed; a suppressed person is left alone, and each has a line of it.
+#[tokio::test]
+async fn a_person_decides_about_what_failed_and_what_is_uncertain() {
+    for (store, _dir) in stores().await {
+        sending_to(&store, 5).await;
+        let claimed = store.claim_deliveries(NOW, 10, "d1", NOW + 60_000).await.unwrap();
+        let fates = [Fate::Failed, Fate::Failed, Fate::Uncertain, Fate::Uncertain, Fate::Again(NOW + 1)];
+        let mut ends: Vec<Settled> = claimed.iter().zip(fates).map(|(c, fate)| settled(c.id, fate)).collect();
+        ends[1].hard = true;
+        store.settle_deliveries(NOW, "d1", &ends).await.unwrap();
+        assert_eq!(store.retry_failed(NOW + 5, "natverk").await.unwrap(), 1);
+        assert_eq!(store.retry_failed(NOW + 5, "natverk").await.unwrap(), 0);
+        assert_eq!(store.settle_uncertain(NOW + 5, "natverk", false).await.unwrap(), 2);
+        let again = store.claim_deliveries(NOW + 5, 10, "d1", NOW + 60_000).await.unwrap();
+        let retried = again.iter().find(|c| c.id == claimed[0].id).unwrap();
+        assert_eq!((again.len(), retried.attempts, retried.first_attempt_at), (2, 1, None));
+        store.settle_deliveries(NOW + 5, "d1", &again.iter().map(|c| settled(c.id, Fate::Uncertain)).collect::<Vec<_>>()).await.unwrap();
+        assert_eq!(store.settle_uncertain(NOW + 5, "natverk", true).await.unwrap(), 2);
+        let status = store.status("natverk").await.unwrap();
+        assert_eq!((status.queued, status.sent, status.failed, status.uncertain), (2, 2, 1, 0));
+        for (n, line) in [(0, "delivery.retried"), (0, "delivery.repeated"), (2, "delivery.sent")] {
+            let history = store.history(claimed[n].contact.id).await.unwrap();
+            assert!(history.iter().any(|row| row.what == line && row.cause == "operator"), "{line}: {history:?}");
+        }
+        store.cancel_campaign(NOW + 6, "natverk").await.unwrap();
+        assert!(store.retry_failed(NOW + 7, "natverk").await.is_err());
+    }
+}
+
+/// What was under way when its campaign was cancelled says so in its history too.
+#[tokio::test]
+async fn what_comes_back_to_a_cancelled_campaign_is_cancelled_with_a_line() {
+    for (store, _dir) in stores().await {
+        sending_to(&store, 1).await;
+        let claimed = store.claim_deliveries(NOW, 1, "d1", NOW + 60_000).await.unwrap();
+        assert_eq!(store.cancel_campaign(NOW, "natverk").await.unwrap(), 0);
+        store.settle_deliveries(NOW, "d1", &[settled(claimed[0].id, Fate::Untouched(NOW))]).await.unwrap();
+        assert_eq!(store.status("natverk").await.unwrap().cancelled, 1);
+        let history = store.history(claimed[0].contact.id).await.unwrap();
+        assert_eq!(history.last().unwrap().what, "delivery.cancelled");
     }
 }
 

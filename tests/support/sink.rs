@@ -43,6 +43,8 @@ pub(crate) enum Act {
     CloseAfterDot,
     /// Keeps the message and waits this long before the reply to the final dot.
     Slow(Duration),
+    /// Waits this long before the greeting.
+    SlowGreeting(Duration),
 }
 
 /// A message that was taken.
@@ -183,6 +185,12 @@ impl Sink {
         self.shared.state().commands.clone()
     }
 
+    /// Waits for the first connection.
+    #[track_caller]
+    pub(crate) fn wait_for_connection(&self) {
+        wait::until("a connection to the sink", wait::LONG, || (self.connections() > 0).then_some(()));
+    }
+
     /// How many connections were made.
     pub(crate) fn connections(&self) -> usize {
         self.shared.state().connections
@@ -285,6 +293,9 @@ struct Closed;
 impl Session {
     async fn run(mut self) {
         let banner = if self.shared.script.lmtp { "220 sink.example.org LMTP" } else { "220 sink.example.org ESMTP" };
+        if let Some(delay) = self.shared.act(0, &[], |a| if let Act::SlowGreeting(delay) = a { Some(*delay) } else { None }) {
+            tokio::time::sleep(delay).await;
+        }
         if self.say(banner).await.is_err() {
             return;
         }

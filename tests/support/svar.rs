@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) lease_seconds: u32,
     /// How long the first retry waits.
     pub(crate) retry_first_seconds: u32,
+    /// How long a delivery is tried again after its first attempt.
+    pub(crate) give_up_seconds: u32,
     /// The LMTP listener, empty for none; port 0 is chosen by the system.
     pub(crate) lmtp: String,
     /// The LMTP socket, empty for none.
@@ -50,6 +52,7 @@ impl Default for Settings {
             connections: 4,
             lease_seconds: 60,
             retry_first_seconds: 600,
+            give_up_seconds: 432_000,
             lmtp: "127.0.0.1:0".into(),
             lmtp_socket: String::new(),
             maildir: String::new(),
@@ -62,7 +65,19 @@ impl Default for Settings {
 impl Settings {
     /// The file.
     pub(crate) fn toml(&self) -> String {
-        let Self { database, connections, lease_seconds, retry_first_seconds, lmtp, lmtp_socket, maildir, web, notify, .. } = self;
+        let Self {
+            database,
+            connections,
+            lease_seconds,
+            retry_first_seconds,
+            give_up_seconds,
+            lmtp,
+            lmtp_socket,
+            maildir,
+            web,
+            notify,
+            ..
+        } = self;
         let (host, port) = (self.relay.ip(), self.relay.port());
         format!(
             r#"database = "{database}"
@@ -86,6 +101,7 @@ connections = {connections}
 [outbox]
 lease_seconds = {lease_seconds}
 retry_first_seconds = {retry_first_seconds}
+give_up_seconds = {give_up_seconds}
 
 [intake]
 lmtp = "{lmtp}"

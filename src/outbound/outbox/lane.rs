@@ -1,10 +1,11 @@
 //! One connection to the relay: claims a few, sends them one after another.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tracing::{error, warn};
+use tokio::sync::{mpsc, watch};
+use tracing::{debug, error, info, warn};
 
 use super::prepared::{compose_delivery, compose_notice};
 use super::settler::End;
@@ -18,6 +19,12 @@ use crate::wire::smtp::{self, Session};
 
 /// How many a lane claims at a time: what is in flight when a daemon is killed is at most this, times the lanes.
 const CLAIM: i64 = 16;
+
+/// After so many refusals in a row without a mail taken between them the relay is paused.
+const BURST: u32 = 20;
+
+/// How long the mail under way may still take when it is time to stop: well within the 90 s that systemd waits.
+const LAST_MAIL: Duration = Duration::from_secs(30);
 
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +53,13 @@ struct Attempt {
     fault: Option<RelayFault>,
 }
 
+/// What became of one claim.
+#[derive(Default)]
+struct Batch {
+    attempted: usize,
+    fault: Option<RelayFault>,
+}
+
 impl Lane {
     /// A lane that is not connected yet.
     #[must_use]
@@ -53,12 +67,13 @@ impl Lane {
         Self { outbox, session: None, ends }
     }
 
-    /// Claims a few and sends them. `stopping` is asked between two mails: what is claimed and not begun
-    /// then goes back untouched.
+    /// Connects where something is due, claims a few and sends them. Connecting comes first, so that nothing is held while a
+    /// relay does not answer. When `stop` turns true, a connection not yet open is dropped, what is claimed and not begun goes
+    /// back untouched, and the mail under way is waited for, but not for ever.
     ///
     /// # Errors
     /// Where the database fails; what was claimed and not begun goes back untouched.
-    pub async fn step(&mut self, stopping: &(dyn Fn() -> bool + Sync)) -> Result<Step, Error> {
+    pub async fn step(&mut self, stop: &watch::Receiver<bool>) -> Result<Step, Error> {
         let outbox = self.outbox.clone();
         let now = outbox.clock.millis();
         if let Some(wait) = outbox.gate.closed_for(now) {
@@ -68,45 +83,14 @@ impl Lane {
             self.hang_up().await;
             return Ok(Step::Paused);
         }
-        if !outbox.store.is_due(now).await? {
-            return Ok(Step::Idle);
-        }
-        let (until, lapses) = (outbox.leased_until(), outbox.lapses());
-        // Few and dear: notices go first. One claim a step, so that nothing is held when a second one fails.
-        let notices = outbox.store.claim_notices(now, CLAIM, &outbox.holder, until).await?;
-        let deliveries = match notices.is_empty() {
-            true => outbox.store.claim_deliveries(now, CLAIM, &outbox.holder, until).await?,
-            false => Vec::new(),
-        };
-        let jobs: Vec<Job<'_>> = notices.iter().map(Job::Notice).chain(deliveries.iter().map(Job::Delivery)).collect();
-        if jobs.is_empty() {
-            return Ok(Step::Idle);
-        }
-        outbox.hold(jobs.iter().map(Job::held));
-        let (mut fault, mut failed) = (None, None);
-        for job in &jobs {
-            let go_on = fault.is_none() && failed.is_none() && !stopping() && outbox.holds(lapses);
-            let mut attempt = untouched(job.id(), outbox.clock.millis(), None);
-            if go_on {
-                // The database is asked before the relay: where it fails, nothing was sent.
-                match self.attempt(job).await {
-                    Ok(made) => attempt = made,
-                    Err(error) => failed = Some(error),
-                }
-            }
-            fault = fault.or(attempt.fault);
-            // The settler outlives the lanes; were it gone, the lease would run out and the delivery be uncertain.
-            _ = self.ends.send(End { is_notice: job.held().0, settled: attempt.settled }).await;
-        }
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        match fault {
-            None => {
-                outbox.gate.forgive();
-                Ok(Step::Attempted(jobs.len()))
-            }
-            Some(fault) => self.stand_back(&fault).await,
+        let rests = outbox.gate.rests();
+        let at_work = outbox.at_work.fetch_add(1, Ordering::AcqRel);
+        let sent = self.send_what_is_due(now, at_work, stop).await;
+        outbox.at_work.fetch_sub(1, Ordering::AcqRel);
+        match sent? {
+            Batch { fault: Some(fault), .. } => self.stand_back(&fault, rests).await,
+            Batch { attempted: 0, .. } => Ok(Step::Idle),
+            Batch { attempted, .. } => Ok(Step::Attempted(attempted)),
         }
     }
 
@@ -117,47 +101,130 @@ impl Lane {
         }
     }
 
-    async fn attempt(&mut self, job: &Job<'_>) -> Result<Attempt, Error> {
+    /// One claim and what comes of it, where there is more to do than the other lanes `at_work` take.
+    async fn send_what_is_due(&mut self, now: i64, at_work: usize, stop: &watch::Receiver<bool>) -> Result<Batch, Error> {
+        let outbox = self.outbox.clone();
+        // A lane that is not connected leaves a little mail to those that are at it: one notice is worth one connection.
+        let others = if self.is_connected().await { 0 } else { CLAIM * i64::try_from(at_work).unwrap_or(0) };
+        if !outbox.store.more_is_due(now, others).await? {
+            return Ok(Batch::default());
+        }
+        match self.connect(stop).await {
+            Ok(true) => {}
+            Ok(false) => return Ok(Batch::default()),
+            Err(fault) => return Ok(Batch { fault: Some(fault), ..Batch::default() }),
+        }
+        // It may have taken a while to connect: the time is asked again.
+        let (now, until, lapses) = (outbox.clock.millis(), outbox.lease_to_claim(), outbox.lapses());
+        let limit = self.session.as_ref().map_or(0, |session| i64::from(session.left())).min(CLAIM);
+        // Few and dear: notices go first. One claim a step, so that nothing is held when a second one fails.
+        let notices = outbox.store.claim_notices(now, limit, &outbox.holder, until).await?;
+        let deliveries = match notices.is_empty() {
+            true => outbox.store.claim_deliveries(now, limit, &outbox.holder, until).await?,
+            false => Vec::new(),
+        };
+        let jobs: Vec<Job<'_>> = notices.iter().map(Job::Notice).chain(deliveries.iter().map(Job::Delivery)).collect();
+        outbox.hold(jobs.iter().map(Job::held));
+        self.send_all(&jobs, lapses, stop).await
+    }
+
+    /// Attempts one after another while the connection, the lease and the database hold, the relay does not rest and nobody says
+    /// stop; what is left goes back.
+    async fn send_all(&mut self, jobs: &[Job<'_>], lapses: u64, stop: &watch::Receiver<bool>) -> Result<Batch, Error> {
+        let (outbox, ends) = (self.outbox.clone(), self.ends.clone());
+        let mut rest = jobs.iter();
+        let mut batch = Batch::default();
+        let may_go_on = || !*stop.borrow() && outbox.holds(lapses) && outbox.gate.closed_for(outbox.clock.millis()).is_none();
+        while self.session.is_some() && batch.fault.is_none() && may_go_on() {
+            let Some(job) = rest.next() else { break };
+            let attempting = self.attempt(job, stop);
+            tokio::pin!(attempting);
+            let attempt = tokio::select! {
+                biased;
+                attempt = &mut attempting => attempt,
+                () = stopped(stop) => {
+                    give_back(&outbox, &ends, &mut rest).await;
+                    attempting.await
+                }
+            };
+            match attempt {
+                Ok(Attempt { settled, fault }) => {
+                    batch.attempted += 1;
+                    batch.fault = fault;
+                    settle(&ends, job, settled).await;
+                }
+                Err(error) => {
+                    // The database is asked before the relay: where it fails, nothing was sent.
+                    give_back(&outbox, &ends, &mut std::iter::once(job).chain(rest)).await;
+                    return Err(error);
+                }
+            }
+        }
+        give_back(&outbox, &ends, &mut rest).await;
+        Ok(batch)
+    }
+
+    /// Whether there is a connection, as far as one can see; one that was closed while it stood idle is nobody's fault (S-60).
+    async fn is_connected(&mut self) -> bool {
+        if let Some(session) = &mut self.session
+            && !session.is_alive().await
+        {
+            self.session = None;
+        }
+        self.session.is_some()
+    }
+
+    /// Connects where there is no connection; `false` where it is time to stop.
+    async fn connect(&mut self, stop: &watch::Receiver<bool>) -> Result<bool, RelayFault> {
+        if self.session.is_none() {
+            tokio::select! {
+                session = smtp::connect(&self.outbox.relay) => self.session = Some(session?),
+                () = stopped(stop) => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    async fn attempt(&mut self, job: &Job<'_>, stop: &watch::Receiver<bool>) -> Result<Attempt, Error> {
         let (outbox, id) = (self.outbox.clone(), job.id());
         let outgoing = match self.compose(job).await? {
             Ok(outgoing) => outgoing,
             Err(reason) => return self.not_composed(job, reason).await,
         };
-        // Right before MAIL FROM: from the commit of an opt-out nothing starts any more (S-53).
-        let stop = match job {
+        // Right before MAIL FROM, on a connection that is open: from the commit of an opt-out nothing starts any more (S-53).
+        let halt = match job {
             Job::Delivery(_) => outbox.store.stop_of_delivery(id).await?,
             Job::Notice(_) => outbox.store.stop_of_notice(id).await?,
         };
-        if let Some(stop) = stop {
-            let reply = if stop == Stop::Paused { String::new() } else { format!("not sent: {stop:?}").to_lowercase() };
-            return Ok(Attempt { settled: Settled { id, fate: Fate::Stopped(stop), code: None, reply, hard: false }, fault: None });
+        if let Some(halt) = halt {
+            let reply = if halt == Stop::Paused { String::new() } else { format!("not sent: {halt:?}").to_lowercase() };
+            return Ok(Attempt { settled: Settled { id, fate: Fate::Stopped(halt), code: None, reply, hard: false }, fault: None });
         }
-        match self.send(&outgoing).await {
-            Ok(outcome) => Ok(settled_by(&outbox, job, outcome)),
-            Err(fault) => Ok(untouched(id, outbox.clock.millis(), Some(fault))),
-        }
+        Ok(match self.send(&outgoing, stop).await {
+            Some(Ok(outcome)) => settled_by(&outbox, job, outcome),
+            Some(Err(fault)) if fault.stop == RelayStop::Reconnect => untouched(id, outbox.clock.millis(), None),
+            Some(Err(fault)) => cut_off(&outbox, job, fault),
+            None => untouched(id, outbox.clock.millis(), None),
+        })
     }
 
-    /// Sends over the lane's connection, opening it where there is none; a connection that was closed while it stood
-    /// idle is replaced once (S-60).
-    async fn send(&mut self, mail: &Outgoing) -> Result<Outcome, RelayFault> {
-        let mut reconnected = false;
-        loop {
-            let mut session = match self.session.take() {
-                Some(session) => session,
-                None => smtp::connect(&self.outbox.relay).await?,
-            };
-            let sent = session.send(mail.from.as_ref(), &mail.to, &mail.bytes).await;
-            if sent.usable {
-                self.session = Some(session);
-            } else {
-                session.quit().await;
+    /// Sends over the lane's connection and keeps it where it is whole. `None` where nothing was sent: there is no connection,
+    /// or the relay let a daemon wait that is to stop.
+    async fn send(&mut self, mail: &Outgoing, stop: &watch::Receiver<bool>) -> Option<Result<Outcome, RelayFault>> {
+        let mut session = self.session.take()?;
+        let sent = tokio::select! {
+            sent = session.send(mail.from.as_ref(), &mail.to, &mail.bytes) => sent,
+            () = async { stopped(stop).await; tokio::time::sleep(LAST_MAIL).await } => {
+                let what = "svar was stopped while the relay did not answer";
+                return session.has_handed_over().then(|| Ok(Outcome::Uncertain(what.into())));
             }
-            match sent.result {
-                Err(fault) if fault.stop == RelayStop::Reconnect && !reconnected => reconnected = true,
-                result => return result,
-            }
+        };
+        if sent.usable {
+            self.session = Some(session);
+        } else {
+            session.quit().await;
         }
+        Some(sent.result)
     }
 
     async fn compose(&mut self, job: &Job<'_>) -> Result<Result<Outgoing, String>, Error> {
@@ -190,17 +257,27 @@ impl Lane {
         }
     }
 
-    async fn stand_back(&mut self, fault: &RelayFault) -> Result<Step, Error> {
+    async fn stand_back(&mut self, fault: &RelayFault, rests: u64) -> Result<Step, Error> {
         let outbox = self.outbox.clone();
         self.session = None;
+        // Before all else: the other lanes ask the gate before each mail.
+        let rest = outbox.gate.close(outbox.clock.millis(), rests, &fault.for_log());
         if fault.stop == RelayStop::Pause {
-            error!(relay.host = outbox.relay.host, reason = fault.text, "relay paused; mend it, then: svar resume-relay");
+            error!(relay.host = outbox.relay.host, reason = fault.for_log(), "relay paused; mend it, then: svar resume-relay");
             outbox.store.pause_relay(outbox.clock.millis(), &outbox.relay.host, &fault.text).await?;
             return Ok(Step::Paused);
         }
-        let wait = outbox.gate.close(outbox.clock.millis());
-        warn!(relay.host = outbox.relay.host, reason = fault.text, wait_seconds = wait.as_secs(), "the relay cannot be used now");
-        Ok(Step::Wait(wait))
+        if rest.is_first {
+            warn!(relay.host = outbox.relay.host, reason = fault.for_log(), "the relay cannot be used now");
+        } else {
+            debug!(
+                relay.host = outbox.relay.host,
+                reason = fault.for_log(),
+                wait_seconds = rest.wait.as_secs(),
+                "the relay cannot be used yet"
+            );
+        }
+        Ok(Step::Wait(rest.wait))
     }
 }
 
@@ -229,11 +306,27 @@ impl Job<'_> {
         }
     }
 
-    fn composed_at(&self) -> i64 {
+    fn first_attempt_at(&self) -> Option<i64> {
         match self {
-            Self::Delivery(delivery) => delivery.composed_at,
-            Self::Notice(notice) => notice.composed_at,
+            Self::Delivery(delivery) => delivery.first_attempt_at,
+            Self::Notice(notice) => notice.first_attempt_at,
         }
+    }
+}
+
+/// Ends when it is time to stop.
+async fn stopped(stop: &watch::Receiver<bool>) {
+    _ = stop.clone().wait_for(|stop| *stop).await;
+}
+
+async fn settle(ends: &mpsc::Sender<End>, job: &Job<'_>, settled: Settled) {
+    // The settler outlives the lanes; were it gone, the lease would run out and the delivery be uncertain.
+    _ = ends.send(End { is_notice: job.held().0, settled }).await;
+}
+
+async fn give_back<'a>(outbox: &Outbox, ends: &mpsc::Sender<End>, jobs: &mut (dyn Iterator<Item = &Job<'a>> + Send)) {
+    for job in jobs {
+        settle(ends, job, untouched(job.id(), outbox.clock.millis(), None).settled).await;
     }
 }
 
@@ -242,24 +335,52 @@ fn untouched(id: i64, due_at: i64, fault: Option<RelayFault>) -> Attempt {
     Attempt { settled: Settled { id, fate: Fate::Untouched(due_at), code: None, reply, hard: false }, fault }
 }
 
+/// A fault of the relay: what had not begun goes back untouched; what had begun waits as after a 451 (S-73), so that one
+/// mail over which the relay stumbles each time does not stand in the way of all the others.
+fn cut_off(outbox: &Outbox, job: &Job<'_>, fault: RelayFault) -> Attempt {
+    if !fault.begun {
+        return untouched(job.id(), outbox.clock.millis(), Some(fault));
+    }
+    let code = fault.reply.as_ref().map(|reply| reply.code);
+    let settled = Settled { id: job.id(), fate: again(outbox, job), code, reply: fault.text.clone(), hard: false };
+    Attempt { settled, fault: Some(fault) }
+}
+
+/// Later, longer each time, or given up: so long after the first attempt, whatever the relay did before it (S-75).
+fn again(outbox: &Outbox, job: &Job<'_>) -> Fate {
+    let wait = millis(back_off(outbox.config.retry_first, outbox.config.retry_cap, job.attempts(), chance()));
+    let now = outbox.clock.millis();
+    let at = now + wait;
+    if at > job.first_attempt_at().unwrap_or(now) + millis(outbox.config.give_up) { Fate::Failed } else { Fate::Again(at) }
+}
+
+/// The brake: a burst of refusals that are no dead addresses says that something is wrong with us, not with everybody (S-80).
+fn braked(outbox: &Outbox, reply: Reply) -> Option<RelayFault> {
+    if outbox.refusals.fetch_add(1, Ordering::AcqRel) + 1 < BURST {
+        return None;
+    }
+    outbox.refusals.store(0, Ordering::Release);
+    let text = format!("{BURST} mails in a row were refused, the last with {reply}; after it is mended: svar campaign retry NAME");
+    Some(RelayFault { reply: Some(reply), ..RelayFault::new(RelayStop::Pause, text) })
+}
+
 /// What an outcome does to its delivery (S-72, S-75, S-80).
 fn settled_by(outbox: &Outbox, job: &Job<'_>, outcome: Outcome) -> Attempt {
-    let (now, id) = (outbox.clock.millis(), job.id());
+    let id = job.id();
     let settled = |fate, reply: &Reply, hard| Settled { id, fate, code: Some(reply.code), reply: reply.to_string(), hard };
     match outcome {
-        Outcome::Accepted(reply) => Attempt { settled: settled(Fate::Sent, &reply, false), fault: None },
+        Outcome::Accepted(reply) => {
+            outbox.refusals.store(0, Ordering::Release);
+            if outbox.gate.forgive() {
+                info!(relay.host = outbox.relay.host, "the relay is used again");
+            }
+            Attempt { settled: settled(Fate::Sent, &reply, false), fault: None }
+        }
         Outcome::Uncertain(what) => {
             Attempt { settled: Settled { id, fate: Fate::Uncertain, code: None, reply: what, hard: false }, fault: None }
         }
-        Outcome::Transient(reply) => {
-            let wait = back_off(outbox.config.retry_first, outbox.config.retry_cap, job.attempts(), chance());
-            let given_up = now + millis(wait) > job.composed_at() + millis(outbox.config.give_up);
-            let fate = if given_up { Fate::Failed } else { Fate::Again(now + millis(wait)) };
-            Attempt { settled: settled(fate, &reply, false), fault: None }
-        }
-        Outcome::Permanent(reply) if reply.class() == Class::RelayLimit => {
-            untouched(id, now, Some(RelayFault { stop: RelayStop::Pause, text: reply.to_string(), reply: Some(reply) }))
-        }
-        Outcome::Permanent(reply) => Attempt { settled: settled(Fate::Failed, &reply, reply.class() == Class::Hard), fault: None },
+        Outcome::Transient(reply) => Attempt { settled: settled(again(outbox, job), &reply, false), fault: None },
+        Outcome::Permanent(reply) if reply.class() == Class::Hard => Attempt { settled: settled(Fate::Failed, &reply, true), fault: None },
+        Outcome::Permanent(reply) => Attempt { settled: settled(Fate::Failed, &reply, false), fault: braked(outbox, reply) },
     }
 }

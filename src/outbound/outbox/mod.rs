@@ -1,17 +1,18 @@
 //! Claims what is due, hands it to the relay, settles the outcome.
 //!
-//! A [`Lane`] is one connection and one [`Lane::step`]: claim a few, send them one after another. The daemon runs as many
+//! A [`Lane`] is one connection and one [`Lane::step`]: connect, claim a few, send them one after another. The daemon runs as many
 //! lanes as the relay may have connections. Outcomes go to the one [`Settler`], which commits whatever has gathered while
 //! the last commit ran: the group grows with the load, and what a kill leaves unsettled stays what one commit's time sends.
 //! A claim is the state written before the attempt and the settlement the one after it: a crash between them leaves
 //! `uncertain`, never silence (S-74). No transaction is open while a socket is in use.
 
+mod gate;
 mod lane;
 mod prepared;
 mod settler;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,19 +20,17 @@ use tracing::warn;
 
 use crate::clock::Clock;
 use crate::config::{OutboxConfig, Sender};
-use crate::model::delivery::back_off;
 use crate::model::token::Keys;
 use crate::store::{Error, OnUncertain, Store};
 use crate::wire::smtp::RelaySettings;
 
+use gate::Gate;
 pub use lane::{Lane, Step};
 pub use prepared::{Prepared, organiser};
 pub use settler::{End, Settler, settler};
 
 /// How many editions are kept ready.
 const EDITIONS: usize = 16;
-/// The first and the longest wait after the relay could not be used (S-77).
-const RELAY_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 /// The lease must have this much left for a transaction to begin (S-242).
 const LEASE_MARGIN_MS: i64 = 500;
 /// How many uncertain deliveries are put back into the queue at a time.
@@ -55,7 +54,13 @@ pub struct Outbox {
     /// This daemon's name in leases: new at each start.
     pub holder: String,
     gate: Gate,
+    /// Refusals for good since the relay last took a mail, those of dead addresses apart.
+    refusals: AtomicU32,
+    /// Lanes that connect, claim or send.
+    at_work: AtomicUsize,
     leased_until: AtomicI64,
+    /// How far the clock that leases go by is ahead of this host's, in milliseconds; below zero where it is behind.
+    ahead: AtomicI64,
     /// What this daemon holds: notices by `true`, deliveries by `false`. Only that is prolonged, so that a claim whose
     /// commit was lost on the way runs out like a dead daemon's.
     held: Mutex<HashSet<(bool, i64)>>,
@@ -63,13 +68,6 @@ pub struct Outbox {
     lapses: AtomicU64,
     /// Editions that are ready to be rendered, by id.
     editions: Mutex<HashMap<i64, Arc<Prepared>>>,
-}
-
-/// Whether the relay may be tried, shared by all lanes.
-#[derive(Debug, Default)]
-struct Gate {
-    failures: AtomicU32,
-    open_at: AtomicI64,
 }
 
 impl Outbox {
@@ -85,7 +83,10 @@ impl Outbox {
             clock,
             holder,
             gate: Gate::default(),
+            refusals: AtomicU32::new(0),
+            at_work: AtomicUsize::new(0),
             leased_until: AtomicI64::new(0),
+            ahead: AtomicI64::new(0),
             held: Mutex::default(),
             lapses: AtomicU64::new(0),
             editions: Mutex::default(),
@@ -101,12 +102,14 @@ impl Outbox {
         let now = self.clock.millis();
         let until = now + millis(self.config.lease);
         let held: Vec<(bool, i64)> = self.held.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
-        self.store.renew_leases(&self.holder, until, &held).await?;
+        let ahead = self.store.lease_clock(now).await? - now;
+        self.ahead.store(ahead, Ordering::Release);
+        self.store.renew_leases(&self.holder, until + ahead, &held).await?;
         // A daemon that stood still for longer than its lease has lost what it held, whatever it holds from now on.
         if self.leased_until.swap(until, Ordering::AcqRel) < now {
             self.lapses.fetch_add(1, Ordering::AcqRel);
         }
-        let lapsed = self.store.lapse_leases(now, &self.holder).await?;
+        let lapsed = self.store.lapse_leases(now + ahead, &self.holder).await?;
         if lapsed > 0 {
             warn!(deliveries = lapsed, "held by a daemon that ended: they are uncertain");
         }
@@ -117,6 +120,12 @@ impl Outbox {
             }
         }
         Ok(())
+    }
+
+    /// Why the relay cannot be used now, once that is more than a hiccup; without its own words.
+    #[must_use]
+    pub fn why_shut(&self) -> Option<String> {
+        self.gate.why_shut()
     }
 
     /// An edition's snapshot, ready to be rendered; the inner error is the first mistake in it.
@@ -151,6 +160,11 @@ impl Outbox {
         self.leased_until.load(Ordering::Acquire)
     }
 
+    /// The end of this daemon's lease by the clock that leases go by.
+    fn lease_to_claim(&self) -> i64 {
+        self.leased_until() + self.ahead.load(Ordering::Acquire)
+    }
+
     fn lapses(&self) -> u64 {
         self.lapses.load(Ordering::Acquire)
     }
@@ -158,27 +172,6 @@ impl Outbox {
     /// Whether a transaction may begin for what was claimed when the lease had lapsed `lapses` times (S-242).
     fn holds(&self, lapses: u64) -> bool {
         self.leased_until() >= self.clock.millis() + LEASE_MARGIN_MS && self.lapses() == lapses
-    }
-}
-
-impl Gate {
-    /// How long the relay is not to be tried.
-    fn closed_for(&self, now: i64) -> Option<Duration> {
-        let wait = self.open_at.load(Ordering::Acquire) - now;
-        (wait > 0).then(|| Duration::from_millis(wait.unsigned_abs()))
-    }
-
-    /// The relay could not be used: closes for longer each time.
-    fn close(&self, now: i64) -> Duration {
-        let failures = self.failures.fetch_add(1, Ordering::AcqRel) + 1;
-        let wait = back_off(RELAY_WAIT.0, RELAY_WAIT.1, failures, chance());
-        self.open_at.store(now + millis(wait), Ordering::Release);
-        wait
-    }
-
-    /// The relay was used.
-    fn forgive(&self) {
-        self.failures.store(0, Ordering::Release);
     }
 }
 

@@ -20,7 +20,7 @@ use crate::model::outcome::{Class, Outcome, RelayFault, RelayStop, Reply};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Sent {
-    /// The delivery's outcome, or a fault of the relay that leaves the delivery untouched.
+    /// The delivery's outcome, or a fault of the relay that judges nobody.
     pub result: Result<Outcome, RelayFault>,
     /// Whether the session may send again; if not, [`Session::quit`] it and connect anew.
     pub usable: bool,
@@ -38,6 +38,10 @@ pub struct Session {
     unfinished: bool,
     /// A reply has come in the present transaction.
     answered: bool,
+    /// MAIL was taken in the present transaction.
+    begun: bool,
+    /// The message itself began to go out in the present transaction.
+    handed_over: bool,
     /// An earlier transaction was carried through.
     used: bool,
 }
@@ -59,7 +63,9 @@ impl fmt::Debug for Session {
 impl Session {
     pub(super) fn new(wire: Wire, extensions: Extensions, settings: &RelaySettings) -> Self {
         let left = settings.max_messages_per_connection.max(1);
-        Self { wire, extensions, timeouts: settings.timeouts, left, state: State::Ready, unfinished: false, answered: false, used: false }
+        let state = State::Ready;
+        let (unfinished, answered, begun, handed_over, used) = (false, false, false, false, false);
+        Self { wire, extensions, timeouts: settings.timeouts, left, state, unfinished, answered, begun, handed_over, used }
     }
 
     /// Sends one message to one recipient; `from` of `None` is the null return path.
@@ -76,6 +82,7 @@ impl Session {
         };
         self.state = State::Busy;
         let result = self.transaction(&self.envelope(from, to, body.size), &body.octets).await;
+        let result = result.map_err(|fault| RelayFault { begun: self.begun, ..fault });
         self.settle(&result);
         Sent { result, usable: self.state == State::Ready && self.left > 0 }
     }
@@ -86,6 +93,18 @@ impl Session {
             self.state = State::Broken;
         }
         self.state == State::Ready
+    }
+
+    /// How many messages it may still send.
+    #[must_use]
+    pub fn left(&self) -> u32 {
+        self.left
+    }
+
+    /// Whether a send that was dropped half-way had begun to hand over the message itself: then nobody knows what became of it.
+    #[must_use]
+    pub fn has_handed_over(&self) -> bool {
+        self.handed_over
     }
 
     /// Says goodbye where that makes sense, and closes.
@@ -162,6 +181,7 @@ impl Session {
         }
         self.unfinished = true;
         let mut refusal = judge_mail(self.exchange(&envelope.mail, "MAIL").await?)?;
+        self.begun = refusal.is_none();
         if at_once || refusal.is_none() {
             let verdict = judge_rcpt(self.exchange(&envelope.rcpt, "RCPT").await?);
             refusal = match refusal {
@@ -192,6 +212,7 @@ impl Session {
 
     /// The message with its final dot; from its last octet on the relay may have taken it (S-73).
     async fn hand_over(&mut self, body: &[u8]) -> Step<Outcome> {
+        self.handed_over = true;
         if let Err(e) = self.wire.write(body, self.timeouts.block).await {
             return self.cut_short(e).await;
         }
@@ -263,7 +284,7 @@ impl Session {
         let whole = matches!(result, Ok(Outcome::Accepted(_) | Outcome::Transient(_) | Outcome::Permanent(_)));
         self.state = if whole && self.state == State::Busy { State::Ready } else { State::Broken };
         self.unfinished = !matches!(result, Ok(Outcome::Accepted(_)));
-        (self.used, self.answered) = (true, false);
+        (self.used, self.answered, self.begun, self.handed_over) = (true, false, false, false);
         self.left = self.left.saturating_sub(1);
     }
 }

@@ -330,7 +330,7 @@ async fn a_login_is_written_as_its_mechanism_says() {
 
 /// S-72, S-77: MAIL speaks of the account, 421 of the relay, wherever it stands.
 #[tokio::test]
-async fn a_fault_in_the_middle_leaves_the_delivery_untouched() {
+async fn a_fault_in_the_middle_is_the_relays_and_says_whether_the_delivery_had_begun() {
     use RelayStop::{BackOff, Pause};
     for (answers, stop) in [
         ("550 5.7.1 sender refused\r\n503 x\r\n503 x\r\n", Pause),
@@ -357,6 +357,8 @@ async fn a_fault_in_the_middle_leaves_the_delivery_untouched() {
         let mut session = connect(&settings).await.unwrap();
         let sent = send(&mut session, "a@example.org").await;
         assert_eq!((stop_of(&sent), sent.usable), (Some(stop), false), "{answers:?} gave {sent:?}");
+        let begun = sent.result.as_ref().is_err_and(|fault| fault.begun);
+        assert_eq!(begun, answers.starts_with("250") && !answers.contains("nonsense"), "{answers:?} gave {sent:?}");
         done.await.unwrap();
         session.quit().await;
     }
