@@ -106,7 +106,10 @@ pub(super) async fn run(office: &Office, command: Command) -> Result<Exit, Failu
     match command {
         Command::Check { file } => {
             let source = read_file(&file)?;
-            let passed = checked(office, &source, &file.display().to_string()).await?;
+            let shown = file.display().to_string();
+            let passed = checked(office, &source, &shown).await?;
+            check::first_firing(&passed.file, &source, office.config.zone, office.clock.now())
+                .map_err(|mistake| explain(&shown, &source, &[mistake]))?;
             show::line(&format!("{}: no mistakes; {} people on list {}", file.display(), passed.recipients, passed.file.list))?;
         }
         Command::Add { file } => add(office, &file).await?,
@@ -297,13 +300,8 @@ async fn resume(office: &Office, name: &str) -> Result<(), Failure> {
 async fn start(office: &Office, name: &str) -> Result<(), Failure> {
     let campaign = office.store.get_campaign(name).await?;
     let passed = checked(office, &campaign.source, name).await?;
-    let now = office.clock.now();
-    let next = passed.file.send.next(office.config.zone, now, now);
-    let next = next.ok_or_else(|| Failure::new(Exit::Failed, format!("{name}: send: {} never comes", passed.file.send_text)))?;
-    if next.at < now {
-        let message = format!("{name}: send: {} has passed; change it, or write: send: now", passed.file.send_text);
-        return Err(Failure::new(Exit::Failed, message));
-    }
+    let next = check::first_firing(&passed.file, &campaign.source, office.config.zone, office.clock.now())
+        .map_err(|mistake| explain(name, &campaign.source, &[mistake]))?;
     office.store.start_campaign(office.now(), name, &next).await?;
     let when =
         if next.slot == "now" { "now".to_owned() } else { format!("at {}", show::time(office.config.zone, next.at.timestamp_millis())) };

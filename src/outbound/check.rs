@@ -4,11 +4,15 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+
 use super::layout::Layout;
 use super::outbox::organiser;
 use super::render::{Fault, Renderer, tags};
 use crate::config::Sender;
 use crate::model::campaign::{CampaignFile, Mistake};
+use crate::model::schedule::Occurrence;
 use crate::store::{Error, Store};
 
 /// How many members are read at a time.
@@ -73,6 +77,17 @@ pub async fn campaign(store: &Store, sender: &Sender, layout: &Layout, source: &
         mistakes.extend(asked_of_nobody(store, &file, source).await?);
     }
     Ok(if mistakes.is_empty() { Ok(Passed { file, recipients }) } else { Err(mistakes) })
+}
+
+/// When a campaign is first sent, if it is started `now`.
+///
+/// # Errors
+/// The mistake in `send` where that never comes or has passed (S-166).
+pub fn first_firing(file: &CampaignFile, source: &str, zone: Tz, now: DateTime<Utc>) -> Result<Occurrence, Mistake> {
+    let mistake =
+        |what: &str| Mistake::at(source, place_of_value(source, "send", &file.send_text), format!("send: {} {what}", file.send_text));
+    let next = file.send.next(zone, now, now).ok_or_else(|| mistake("never comes"))?;
+    if next.at < now { Err(mistake("has passed; change it, or write: send: now")) } else { Ok(next) }
 }
 
 /// Conditions on a field that nobody on the list has, which is more likely a slip of the pen than meant: the engine

@@ -209,21 +209,68 @@ fn nesting(template: &str) -> usize {
     deepest.max(template.split("{{").map(|tag| tag.chars().take_while(|c| *c != '}').filter(|c| *c == '(').count()).max().unwrap_or(0))
 }
 
-/// Mistakes in the campaign's own tags that the engine would take.
+/// Blocks that the engine knows.
+const BLOCKS: [&str; 4] = ["if", "unless", "each", "with"];
+/// Functions that the engine knows.
+const FUNCTIONS: [&str; 13] = ["lookup", "eq", "ne", "gt", "gte", "lt", "lte", "and", "or", "not", "len", "raw", "log"];
+
+/// Mistakes in the campaign's own tags, where they stand. What the engine says of them it says of templates made of the
+/// Markdown, whose lines are others.
 fn check_tags(file: &CampaignFile, source: &str) -> Vec<Mistake> {
     let body_at = source.len().saturating_sub(file.body.len());
     let mut mistakes = Vec::new();
     for (text, base) in [(file.body.as_str(), body_at), (file.subject.as_str(), file.subject_at.start + 1)] {
+        let place = |at: usize, tag: &str| base + at..base + at + tag.len();
+        let mut open: Vec<(usize, &str)> = Vec::new();
         for (at, tag) in tags(text) {
-            let range = base + at..base + at + tag.len();
-            if tag.starts_with("{{{") || tag.starts_with("{{&") {
-                mistakes.push(Mistake::at(source, range, "three braces put unescaped text into the HTML; write {{…}}"));
-            } else if tag.starts_with("{{>") {
-                mistakes.push(Mistake::at(source, range, "a campaign calls no templates; its words go into the layout's {{> content}}"));
+            if let Some(message) = mistake_of(tag, at, &mut open) {
+                mistakes.push(Mistake::at(source, place(at, tag), message));
             }
         }
+        for (at, tag) in open {
+            mistakes.push(Mistake::at(
+                source,
+                place(at, tag),
+                format!("{tag} is never closed; write {{{{/{}}}}} where it ends", name_of(tag)),
+            ));
+        }
     }
+    mistakes.sort_by_key(|mistake| mistake.at.start);
     mistakes
+}
+
+/// What is wrong with one tag, given the blocks that are open.
+fn mistake_of<'a>(tag: &'a str, at: usize, open: &mut Vec<(usize, &'a str)>) -> Option<String> {
+    let name = name_of(tag);
+    let words = tag.trim_matches(['{', '}', '~']).split_whitespace().count();
+    if tag.starts_with("{{{") || tag.starts_with("{{&") {
+        return Some("three braces put unescaped text into the HTML; write {{…}}".to_owned());
+    }
+    match tag.trim_start_matches(['{', '~']).chars().next() {
+        _ if !tag.ends_with("}}") => Some("this tag has no end; write }} after it".to_owned()),
+        Some('>') => Some("a campaign calls no templates; its words go into the layout's {{> content}}".to_owned()),
+        Some('!') => None,
+        Some('#') if !BLOCKS.contains(&name) => Some(format!("there is no block {{{{#{name}}}}}; there are {}", BLOCKS.join(", "))),
+        Some('#') => {
+            open.push((at, tag));
+            (words < 2).then(|| format!("{tag} asks of nothing; write a field, {{{{#{name} first_name}}}}"))
+        }
+        Some('/') => match open.pop() {
+            Some((_, begun)) if name_of(begun) == name => None,
+            Some((_, begun)) => Some(format!("{tag} stands where {begun} must be closed first; write {{{{/{}}}}}", name_of(begun))),
+            None => Some(format!("{tag} closes nothing that is open; take it out")),
+        },
+        _ if name == "else" || name.is_empty() => None,
+        _ if words > 1 && !FUNCTIONS.contains(&name) => {
+            Some(format!("{{{{{name}}}}} takes no words after it; a field is one word, as {{{{first_name}}}}"))
+        }
+        _ => None,
+    }
+}
+
+/// The first word of a tag, without its sign.
+fn name_of(tag: &str) -> &str {
+    tag.trim_matches(['{', '}', '~', '#', '/', '^', '&', '>', ' ']).split_whitespace().next().unwrap_or_default()
 }
 
 /// The tags of a template and where they begin.
@@ -251,6 +298,28 @@ mod tests {
     fn renderer(subject: &str, body: &str) -> Result<Renderer, Vec<Mistake>> {
         let source = format!("---\nname: n\nkind: invitation\nlist: l\nsubject: \"{subject}\"\nlanguage: sv\nsend: now\n---\n{body}\n");
         Renderer::new(&CampaignFile::parse(&source).unwrap(), &source, &Layout::own(), &ORGANISER)
+    }
+
+    /// Each mistake is named where it stands, not where the engine met it in what the Markdown became.
+    #[test]
+    fn a_wrong_tag_is_named_with_its_line_and_column() {
+        for (body, line, column, part) in [
+            ("Hej!\n\nDu {{#bad x}}å{{/bad}}", 11, 4, "no block {{#bad}}"),
+            ("Hej!\n\n{{#if company}}\nDu\n\nHej då", 11, 1, "never closed"),
+            ("Hej {{first_name}}\nöl {{#if}}x{{/if}}", 10, 4, "asks of nothing"),
+            ("Hej\n{{/if}}", 10, 1, "closes nothing"),
+            ("{{#if a}}\n{{#unless b}}\n{{/if}}\n{{/unless}}", 11, 1, "must be closed first"),
+            ("Hej {{first_name", 9, 5, "no end"),
+            ("Hej {{first name}}", 9, 5, "a field is one word"),
+        ] {
+            let mistake = renderer("s", body).unwrap_err().remove(0);
+            assert_eq!((mistake.line, mistake.column), (line, column), "{body}: {}", mistake.message);
+            assert!(mistake.message.contains(part), "{}", mistake.message);
+        }
+        assert!(
+            renderer("s", "{{#each things}}{{@index}} {{this}}{{else}}-{{/each}}{{#if (eq first_name \"Eva\")}}{{! a note }}{{/if}}")
+                .is_ok()
+        );
     }
 
     fn eva() -> Person {
