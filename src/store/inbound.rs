@@ -151,6 +151,23 @@ pub enum Decision {
     Nothing,
 }
 
+/// A message that a person decided.
+#[derive(Clone, Debug, PartialEq, FromRow)]
+pub struct DecidedRow {
+    /// The message.
+    pub id: i64,
+    /// What the person said that it means.
+    pub intent: String,
+    /// People besides the writer.
+    pub guests: Option<i64>,
+    /// What the writer wrote.
+    pub own_words: String,
+    /// The language it was read in; empty where unknown.
+    pub language: Option<String>,
+    /// Further things in it, as a JSON list.
+    pub secondary: Option<String>,
+}
+
 /// A message that waits for a person.
 #[derive(Clone, Debug, FromRow, serde::Serialize)]
 pub struct ReviewRow {
@@ -336,10 +353,11 @@ impl Store {
         about: Option<i64>,
     ) -> Result<Option<String>, Error> {
         let mut tx = self.db.begin().await?;
-        let sql = "SELECT state, contact_id, campaign_id, delivery_id, received_at, own_words FROM inbound WHERE id = $1";
-        let row = tx.first::<(String, Option<i64>, Option<i64>, Option<i64>, i64, Option<String>)>(sql, values![id]).await?;
+        let sql = "SELECT state, contact_id, campaign_id, delivery_id, received_at, own_words, intent FROM inbound WHERE id = $1";
+        let row =
+            tx.first::<(String, Option<i64>, Option<i64>, Option<i64>, i64, Option<String>, Option<String>)>(sql, values![id]).await?;
         let missing = || Error::Unknown { noun: "message", name: id.to_string(), remedy: "svar review shows those that wait" };
-        let (state, contact, campaign, delivery_id, received_at, own_words) = row.ok_or_else(missing)?;
+        let (state, contact, campaign, delivery_id, received_at, own_words, guess) = row.ok_or_else(missing)?;
         if state == "stored" {
             return Err(Error::Refused(format!("message {id} is not read yet; try again in a moment")));
         }
@@ -351,7 +369,7 @@ impl Store {
             Decision::Unsubscribe => "unsubscribe",
             Decision::Nothing => "other",
         };
-        event::write(&mut tx, now, &[event.detail(serde_json::json!({ "as": word }))]).await?;
+        event::write(&mut tx, now, &[event.detail(serde_json::json!({ "as": word, "guess": guess }))]).await?;
         let mut guests = None;
         match decision {
             Decision::Answer(choice, said) => {
@@ -382,6 +400,18 @@ impl Store {
         };
         tx.commit().await?;
         Ok(silenced)
+    }
+}
+
+impl Store {
+    /// Up to `limit` messages of people that a person decided, after the one with id `after`: what svar can learn from.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn list_decided(&self, after: i64, limit: i64) -> Result<Vec<DecidedRow>, Error> {
+        let sql = "SELECT id, intent, guests, own_words, language, secondary FROM inbound
+                   WHERE id > $1 AND state = 'settled' AND kind IN ('reply', 'unsolicited') AND own_words <> '' ORDER BY id LIMIT $2";
+        self.db.read().await?.all(sql, values![after, limit]).await
     }
 }
 

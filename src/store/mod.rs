@@ -24,7 +24,7 @@ pub use contact::{Imported, PersonRow};
 pub use delivery::{Claimed, Fate, OnUncertain, Settled, Stop};
 pub use edition::{Edition, Opened};
 pub use event::HistoryRow;
-pub use inbound::{Decision, Effect, Known, Raw, ReviewRow, Stored, Understanding, Waiting};
+pub use inbound::{DecidedRow, Decision, Effect, Known, Raw, ReviewRow, Stored, Understanding, Waiting};
 pub use notice::{ClaimedNotice, NewNotice, Untold};
 pub use relay::RelayPause;
 pub use standing::StandingRow;
