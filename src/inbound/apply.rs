@@ -169,7 +169,9 @@ fn effect_of(understood: &Understood, tied: Option<&Tied>) -> (Effect, String) {
         (Kind::Complaint, Some(tied)) if tied.clue.is_some() => complaint(understood),
         (Kind::Complaint, _) => file("a complaint that names no delivery of ours"),
         (Kind::Receipt, _) => file("a read receipt is no answer"),
-        (Kind::AutoReply, Some(_)) if !understood.reading.apply => review("a machine says that the address is no longer in use"),
+        (Kind::AutoReply, _) if !understood.reading.apply => {
+            review("written by a machine, it seems: perhaps the address is no longer in use")
+        }
         (Kind::AutoReply, _) => file("a machine's answer is no answer"),
         (Kind::CalendarReply, _) => review("an answer by calendar; read it and decide"),
         (Kind::Junk, None) => file("junk"),

@@ -10,8 +10,8 @@ use serde_json::Value;
 use unicode_normalization::UnicodeNormalization;
 
 use super::understand::{Around, to_json, understand};
-use super::{kind, parse, quote};
-use crate::model::inbound::{Envelope, Kind};
+use super::{intent, kind, parse, quote};
+use crate::model::inbound::{Envelope, Kind, Reading};
 use crate::wire::html;
 
 fn corpus() -> Option<PathBuf> {
@@ -63,42 +63,43 @@ fn critical(truth: &Value, said: &str) -> bool {
     (truth["kind"] == "auto_reply" && answers) || (leaving(said) && !leaving(is)) || matches!((is, said), ("no", "yes") | ("yes", "no"))
 }
 
-/// S-147: no critical errors, and no less than was reached before.
-#[test]
-fn the_replies_of_the_corpus_are_understood() {
-    let Some(folder) = corpus().map(|c| c.join("intents")).filter(|f| f.is_dir()) else { return };
+/// One message, what it means, and what was made of it.
+struct Scored {
+    name: String,
+    /// A line of a manifest: `lang`, `kind`, `intent`, `guests`, `visible_text`, `auto_apply_ok`.
+    truth: Value,
+    reading: Reading,
+    own_words: String,
+}
+
+/// Prints how well messages were read, by language, and gives the figures and the harm done.
+fn table(name: &str, scored: &[Scored]) -> (BTreeMap<String, Tally>, Vec<String>) {
     let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
-    let (mut criticals, mut predictions) = (Vec::new(), String::new());
-    for truth in manifest(&folder) {
-        let u = understand(&raw(&folder, &truth), &Around::default());
-        let file = truth["file"].as_str().unwrap();
-        predictions.push_str(&format!("{}\n", to_json(&u, file)));
-        let said = u.reading.intent.as_str();
+    let mut criticals = Vec::new();
+    for Scored { name, truth, reading, own_words } in scored {
+        let said = reading.intent.as_str();
         let right = truth["intent"] == said;
         let fit = truth["auto_apply_ok"] == true && truth["kind"] != "unsolicited";
         let wanted = one_line(truth["visible_text"].as_str().unwrap_or_default());
-        if u.reading.apply && critical(&truth, said) {
-            criticals.push(format!("{file}: {} applied as {said}", truth["intent"]));
+        if reading.apply && critical(truth, said) {
+            criticals.push(format!("{name}: {} applied as {said}", truth["intent"]));
         }
         for key in ["all", truth["lang"].as_str().unwrap()] {
             let t = tallies.entry(key.to_owned()).or_default();
             t.n += 1;
             t.right += usize::from(right);
             t.fit += usize::from(fit);
-            t.settled += usize::from(fit && u.reading.apply);
-            t.applied += usize::from(u.reading.apply);
-            t.applied_right += usize::from(u.reading.apply && right);
-            t.visible += usize::from(wanted.eq_ignore_ascii_case(&one_line(&u.own_words)));
-            t.guests += usize::from(truth["guests"].as_u64().unwrap_or(0) == u64::from(u.reading.guests.unwrap_or(0)));
+            t.settled += usize::from(fit && reading.apply);
+            t.applied += usize::from(reading.apply);
+            t.applied_right += usize::from(reading.apply && right);
+            t.visible += usize::from(wanted.eq_ignore_ascii_case(&one_line(own_words)));
+            t.guests += usize::from(truth["guests"].as_u64().unwrap_or(0) == u64::from(reading.guests.unwrap_or(0)));
         }
     }
-    if let Some(path) = std::env::var_os("SVAR_PREDICTIONS") {
-        std::fs::write(path, predictions).unwrap();
-    }
-    println!("{:5} {:>4} {:>9} {:>9} {:>10} {:>8} {:>7}", "lang", "n", "accuracy", "settled", "precision", "visible", "guests");
+    println!("{name:8} {:>4} {:>9} {:>9} {:>10} {:>8} {:>7}", "n", "accuracy", "settled", "precision", "visible", "guests");
     for (lang, t) in &tallies {
         println!(
-            "{lang:5} {:4} {:8.1}% {:8.1}% {:9.1}% {:7.1}% {:6.1}%",
+            "{lang:8} {:4} {:8.1}% {:8.1}% {:9.1}% {:7.1}% {:6.1}%",
             t.n,
             percent(t.right, t.n),
             percent(t.settled, t.fit),
@@ -107,13 +108,68 @@ fn the_replies_of_the_corpus_are_understood() {
             percent(t.guests, t.n)
         );
     }
-    assert!(criticals.is_empty(), "critical: {criticals:#?}");
+    println!("critical: {criticals:#?}");
+    (tallies, criticals)
+}
+
+/// S-147: no critical errors, and no less than was reached before. The rules were tuned on these messages.
+#[test]
+fn the_replies_of_the_corpus_are_understood() {
+    let Some(folder) = corpus().map(|c| c.join("intents")).filter(|f| f.is_dir()) else { return };
+    let mut predictions = String::new();
+    let read = |truth: Value| {
+        let name = truth["file"].as_str().unwrap().to_owned();
+        let u = understand(&raw(&folder, &truth), &Around::default());
+        predictions.push_str(&format!("{}\n", to_json(&u, &name)));
+        Scored { name, truth, reading: u.reading, own_words: u.own_words }
+    };
+    let scored: Vec<Scored> = manifest(&folder).into_iter().map(read).collect();
+    if let Some(path) = std::env::var_os("SVAR_PREDICTIONS") {
+        std::fs::write(path, predictions).unwrap();
+    }
+    let (tallies, criticals) = table("corpus", &scored);
+    assert!(criticals.is_empty(), "{criticals:#?}");
     let all = &tallies["all"];
     assert!(percent(all.right, all.n) >= FLOORS.accuracy, "accuracy fell");
     assert!(percent(all.settled, all.fit) >= FLOORS.settled, "fewer are settled");
     assert!(percent(all.applied_right, all.applied) >= FLOORS.precision, "precision fell");
     assert!(percent(all.visible, all.n) >= FLOORS.visible, "visible text fell");
 }
+
+/// The examples that neither rules nor the learnt reader were made with.
+#[test]
+fn the_examples_kept_apart_are_understood() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/intents/apart");
+    let mut scored = Vec::new();
+    for file in std::fs::read_dir(folder).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        for mut truth in text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+            let (words, language) = (truth["text"].as_str().unwrap().to_owned(), truth["lang"].as_str().unwrap().to_owned());
+            let reading = intent::read(&words, "", Some(&language));
+            truth["auto_apply_ok"] = truth["apply"].take();
+            truth["kind"] = if truth["intent"] == "auto_reply" { "auto_reply".into() } else { "reply".into() };
+            truth["visible_text"] = words.clone().into();
+            scored.push(Scored { name: words.clone(), truth, reading, own_words: words });
+        }
+    }
+    let (tallies, criticals) = table("apart", &scored);
+    let all = &tallies["all"];
+    assert!(all.n > 600, "examples are missing");
+    assert!(criticals.len() <= APART.criticals, "more harm than before");
+    assert!(percent(all.right, all.n) >= APART.accuracy, "accuracy fell");
+    assert!(percent(all.settled, all.fit) >= APART.settled, "fewer are settled");
+    assert!(percent(all.applied_right, all.applied) >= APART.precision, "precision fell");
+}
+
+/// What was reached on the examples kept apart.
+struct Apart {
+    accuracy: f64,
+    settled: f64,
+    precision: f64,
+    criticals: usize,
+}
+
+const APART: Apart = Apart { accuracy: 90.0, settled: 66.0, precision: 98.5, criticals: 1 };
 
 struct Floors {
     accuracy: f64,
@@ -124,7 +180,9 @@ struct Floors {
     bounces: f64,
 }
 
-const FLOORS: Floors = Floors { accuracy: 92.0, settled: 89.0, precision: 99.0, visible: 96.0, replies: 110, bounces: 96.0 };
+/// Rules alone, tuned on the corpus, came to 93 % of it and to 40 % of the examples; together with the learnt reader a little of the
+/// first was given for all of the second.
+const FLOORS: Floors = Floors { accuracy: 91.5, settled: 86.5, precision: 99.0, visible: 96.0, replies: 110, bounces: 96.0 };
 
 fn new_text(folder: &Path, line: &Value) -> String {
     let bytes = raw(folder, line);

@@ -52,9 +52,10 @@ pub fn understand_parsed(parsed: parse::Parsed, around: &Around) -> Understood {
     let sorted = kind::of(&parsed, &around.envelope, around.is_tied);
     let own_words = quote::own_words(&parsed, sent);
     let reading = reading_of(&parsed, sorted.kind, &own_words, sent);
+    let kind = if reading.intent == Intent::AutoReply && sorted.kind == Kind::Reply { Kind::AutoReply } else { sorted.kind };
     let report = parsed.delivery_status.as_deref().map(report::read_delivery_status);
     let complaint = parsed.feedback_report.as_deref().and_then(report::read_feedback);
-    Understood { kind: sorted.kind, evidence: sorted.evidence, own_words, reading, report, complaint, parsed }
+    Understood { kind, evidence: sorted.evidence, own_words, reading, report, complaint, parsed }
 }
 
 fn reading_of(parsed: &parse::Parsed, kind: Kind, own_words: &str, sent: Option<&str>) -> Reading {

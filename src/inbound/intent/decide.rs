@@ -106,6 +106,7 @@ impl<'a> View<'a> {
                 self.no.push(f);
             }
             Class::Maybe => self.maybe.push(f),
+            Class::Refuse if self.follows_contrast(f) && !asked => self.no.push(f),
             Class::Agree if self.opens_sentence(f) && !asked => self.agree.push(f),
             Class::Refuse if self.opens_sentence(f) && !asked => self.refuse.push(f),
             _ => {}
@@ -167,6 +168,12 @@ impl<'a> View<'a> {
         self.all(Class::Condition).any(|c| c.from < f.from && self.text.tokens[c.from].sentence == sentence && self.opens_sentence(c))
     }
 
+    /// "…, but no": the last word on the matter.
+    fn follows_contrast(&self, f: &Found) -> bool {
+        let sentence = self.text.tokens[f.from].sentence;
+        self.all(Class::Contrast).any(|c| (c.to..=c.to + 1).contains(&f.from) && self.text.tokens[c.from].sentence == sentence)
+    }
+
     /// The sentence asks, by its mark or its words.
     fn asked_in(&self, sentence: usize) -> bool {
         self.text.asks[sentence] || self.all(Class::Question).any(|q| self.text.tokens[q.from].sentence == sentence)
@@ -220,8 +227,15 @@ impl<'a> View<'a> {
         Some(Verdict { intent: Intent::Unsubscribe, apply, confidence: 0.96, because })
     }
 
+    /// Somewhere in the same clause something is denied, and not within the words themselves: perhaps the wish to be gone.
     fn negated(&self, because: &[&Found]) -> bool {
-        because.iter().any(|f| self.negation_near(f).is_some())
+        let tokens = &self.text.tokens;
+        let near = |f: &&Found| self.negation_near(f).is_some();
+        let denies = |f: &Found| {
+            let apart = |n: &Found| !because.iter().any(|b| (b.from..b.to).contains(&n.from));
+            self.all(Class::Negator).any(|n| n.from > f.from && tokens[n.from].clause == tokens[f.from].clause && apart(n))
+        };
+        because.iter().any(|f| near(f) || denies(f))
     }
 
     /// Do they come?

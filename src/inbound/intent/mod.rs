@@ -3,12 +3,15 @@
 //! In: the own words of a reply, its subject and a hint of its language. Out: a [`Reading`]. Never fails; a text that no
 //! rule knows is `other`. A status is applied only where nothing speaks against it (S-147).
 //!
-//! Stations: `tokens` splits, `language` ranks, `matcher` finds rules, `decide` weighs them, `guests` counts.
+//! Stations: `tokens` splits, `language` ranks, `matcher` finds rules, `decide` weighs them, `guests` counts; `model` is
+//! the reader that has learnt, and `together` makes one reading of both.
 
 mod decide;
 mod guests;
 mod language;
 mod matcher;
+mod model;
+mod together;
 mod tokens;
 
 pub use language::of_text as language_of;
@@ -16,6 +19,7 @@ pub use language::of_text as language_of;
 use crate::inbound::words::{ALL, fold};
 use crate::model::inbound::{Evidence, Intent, Reading};
 use matcher::Class;
+use together::ByRules;
 use tokens::Text;
 
 /// Words that are the same in many languages when they stand almost alone.
@@ -28,14 +32,14 @@ pub fn read(own_words: &str, subject: &str, hint: Option<&str>) -> Reading {
     if text.tokens.is_empty() {
         return read_subject(subject, hint);
     }
-    read_text(own_words, &text, hint)
+    together::read(own_words, read_text(own_words, &text, hint))
 }
 
 /// Tries the likeliest language first. Another one's rules are asked only where the first has nothing at all to say.
-fn read_text(own_words: &str, text: &Text, hint: Option<&str>) -> Reading {
+fn read_text(own_words: &str, text: &Text, hint: Option<&str>) -> ByRules {
     let ranked = language::rank(text, hint);
     let most = ranked.first().map_or(0, |(_, n)| *n);
-    let mut first: Option<Reading> = None;
+    let mut first: Option<ByRules> = None;
     for (language, common) in &ranked {
         let likely = *common > 0 && 2 * common >= most;
         if first.is_some() && !likely && text.tokens.len() > FEW {
@@ -44,13 +48,21 @@ fn read_text(own_words: &str, text: &Text, hint: Option<&str>) -> Reading {
         let found = matcher::find(text, language);
         let mut reading = decide::decide(own_words, text, &found, language.words);
         reading.apply &= first.is_none() || likely || text.tokens.len() <= FEW;
-        let understood = found.iter().any(|f| matches!(f.class, Class::Mask | Class::Keep));
-        if reading.intent != Intent::Other || (understood && first.is_none()) {
-            return reading;
+        let keeps = found.iter().any(|f| f.class == Class::Keep);
+        let understood = keeps || found.iter().any(|f| f.class == Class::Mask);
+        let is_decided = reading.intent != Intent::Other || (understood && first.is_none());
+        let by_rules = ByRules { is_whole: is_whole(&reading, text), keeps, reading };
+        if is_decided {
+            return by_rules;
         }
-        first.get_or_insert(reading);
+        first.get_or_insert(by_rules);
     }
-    first.unwrap_or_else(|| nothing("any.empty"))
+    first.unwrap_or_else(|| ByRules { reading: nothing("any.empty"), is_whole: false, keeps: false })
+}
+
+/// The words that decided are all that there are.
+fn is_whole(reading: &Reading, text: &Text) -> bool {
+    reading.evidence.iter().map(|e| e.words.split_whitespace().count()).sum::<usize>() >= text.tokens.len()
 }
 
 /// An empty body: the subject is the answer where the person wrote it and it is nothing but an answer.
@@ -62,10 +74,11 @@ fn read_subject(subject: &str, hint: Option<&str>) -> Reading {
     if text.tokens.is_empty() || text.tokens.len() > most || text.asks[0] {
         return nothing("any.empty");
     }
-    let mut reading = read_text(bare, &text, hint);
-    if matches!(reading.intent, Intent::Question | Intent::Other) {
+    let by_rules = read_text(bare, &text, hint);
+    if matches!(by_rules.reading.intent, Intent::Question | Intent::Other) {
         return nothing("any.empty");
     }
+    let mut reading = together::read(bare, by_rules);
     for evidence in &mut reading.evidence {
         evidence.rule.push_str(".subject");
     }

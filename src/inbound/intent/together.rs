@@ -1,0 +1,102 @@
+//! Two readers, one reading: the rules, which know words for certain, and the learnt reader, which knows the rest.
+//!
+//! In: what the rules made of a text. Out: what both make of it. Rules alone decide a text that is nothing but their words
+//! ("Ja tack", "AVREGISTRERA"). Of all else the learnt reader has an opinion, and nothing is applied that the two do not agree
+//! on or that it is not sure of; each effect has a threshold of its own (S-147). How they were set stands in `docs/READING.md`.
+
+use super::model::{self, Opinion};
+use crate::model::inbound::{Evidence, Intent, Reading};
+
+/// How much a rule's word weighs beside the learnt reader's, as a factor of likelihood: a guess, and a clear case.
+const GUESS: f32 = 1.2;
+const CLEAR: f32 = 3.0;
+/// How likely it must be that a careful person would record it unasked.
+const UNASKED: f32 = 0.65;
+/// A machine's text is never an answer: where one is so likely, a person looks.
+const MACHINE: f32 = 0.05;
+/// A text of more words is a story, in which much is said that is not the answer: there a yes or no that is no clear case of
+/// the rules needs to be so sure.
+const STORY: usize = 30;
+const SURE_OF_STORY: f32 = 0.96;
+/// How sure the learnt reader must be of a wish to be gone that no rule has found.
+const GONE_ALONE: f32 = 0.97;
+/// How sure it must be of a count that the rules do not confirm.
+const COUNT_ALONE: f32 = 0.6;
+
+/// How sure both together must be before an intent is applied.
+fn threshold(intent: Intent) -> f32 {
+    match intent {
+        Intent::Yes | Intent::No | Intent::Unsubscribe | Intent::Erase => 0.88,
+        Intent::Maybe => 0.83,
+        Intent::AutoReply => 0.80,
+        Intent::Question | Intent::Other => f32::INFINITY,
+    }
+}
+
+/// What the rules made of a text.
+#[derive(Debug)]
+pub(super) struct ByRules {
+    pub(super) reading: Reading,
+    /// The text has no other words than those the rules decided by.
+    pub(super) is_whole: bool,
+    /// It speaks of not being taken off.
+    pub(super) keeps: bool,
+}
+
+/// Reads a text of which the rules have made `rules`.
+pub(super) fn read(own_words: &str, rules: ByRules) -> Reading {
+    if rules.reading.apply && rules.is_whole {
+        return rules.reading;
+    }
+    match model::ask(own_words) {
+        Some(opinion) => combine(own_words, rules, &opinion),
+        None => rules.reading,
+    }
+}
+
+fn combine(own_words: &str, rules: ByRules, opinion: &Opinion) -> Reading {
+    let weight = if rules.reading.apply { CLEAR } else { GUESS };
+    let (intent, confidence) = Opinion::first(&opinion.weighed(rules.reading.intent, weight));
+    let agree = rules.reading.intent == intent;
+    let is_story =
+        matches!(intent, Intent::Yes | Intent::No) && !(agree && rules.reading.apply) && own_words.split_whitespace().nth(STORY).is_some();
+    let wanted = if is_story { SURE_OF_STORY } else { threshold(intent) };
+    let apply = confidence >= wanted && opinion.apply >= UNASKED && !is_doubtful(&rules, opinion, intent, confidence);
+    let by_rules = rules.reading;
+    let mut evidence = if agree { by_rules.evidence } else { Vec::new() };
+    // The rules' words are shown where there are any: to find the learnt reader's costs as much as to ask it.
+    let words = if evidence.is_empty() { model::spoken(own_words, intent) } else { "" };
+    evidence.push(Evidence { rule: format!("learnt.{intent}"), words: words.to_owned() });
+    let guests = matches!(intent, Intent::Yes | Intent::Maybe).then(|| guests(by_rules.guests, opinion)).flatten();
+    let secondary = both(by_rules.secondary, &opinion.secondary, intent);
+    Reading { intent, secondary, guests, confidence, apply, language: by_rules.language, evidence }
+}
+
+/// What speaks against recording it, however sure the learnt reader is.
+fn is_doubtful(rules: &ByRules, opinion: &Opinion, intent: Intent, confidence: f32) -> bool {
+    let leaves = |intent| matches!(intent, Intent::Unsubscribe | Intent::Erase);
+    let contradicted = rules.reading.apply && rules.reading.intent != intent;
+    let a_machine = intent != Intent::AutoReply && opinion.of(Intent::AutoReply) > MACHINE;
+    let unfounded = leaves(intent) && (rules.keeps || (!leaves(rules.reading.intent) && confidence < GONE_ALONE));
+    let wavers = intent == Intent::Maybe && matches!(rules.reading.intent, Intent::Yes | Intent::No);
+    contradicted || a_machine || unfounded || wavers
+}
+
+/// The count that both name, else the learnt one where it is sure, else the rules'.
+fn guests(by_rules: Option<u32>, opinion: &Opinion) -> Option<u32> {
+    let (learnt, sure) = opinion.guests;
+    if by_rules.is_some() && (by_rules > Some(MOST_LEARNT) || sure < COUNT_ALONE) { by_rules } else { learnt }
+}
+
+/// The learnt reader's last class is "so many or more": there the rules know better.
+const MOST_LEARNT: u32 = 6;
+
+fn both(mut by_rules: Vec<String>, learnt: &[&str], intent: Intent) -> Vec<String> {
+    for word in learnt.iter().filter(|word| **word != intent.as_str()) {
+        if !by_rules.iter().any(|known| known == word) {
+            by_rules.push((*word).to_owned());
+        }
+    }
+    by_rules.retain(|word| word != intent.as_str());
+    by_rules
+}
