@@ -10,10 +10,8 @@ use crate::model::inbound::{Evidence, Intent, Reading};
 /// How much a rule's word weighs beside the learnt reader's, as a factor of likelihood: a guess, and a clear case.
 const GUESS: f32 = 1.2;
 const CLEAR: f32 = 3.0;
-/// How likely it must be that a careful person would record it unasked.
+/// How likely it must be that a careful person would record it unasked, where it is no clear case of the rules.
 const UNASKED: f32 = 0.65;
-/// The same where the rules find it a clear case, as they do a maybe that stands alone with a question after it.
-const UNASKED_CLEAR: f32 = 0.3;
 /// A machine's text is never an answer: where one is so likely, a person looks.
 const MACHINE: f32 = 0.05;
 /// A text of more words is a story, in which much is said that is not the answer: there a yes or no that is no clear case of
@@ -63,8 +61,8 @@ fn combine(own_words: &str, rules: ByRules, opinion: &Opinion) -> Reading {
     let is_clear = agree && rules.reading.apply;
     let is_story = matches!(intent, Intent::Yes | Intent::No) && !is_clear && own_words.split_whitespace().nth(STORY).is_some();
     let wanted = if is_story { SURE_OF_STORY } else { threshold(intent) };
-    let unasked = if is_clear { UNASKED_CLEAR } else { UNASKED };
-    let apply = confidence >= wanted && opinion.apply >= unasked && !is_doubtful(&rules, opinion, intent, confidence);
+    let unasked = is_clear || opinion.apply >= UNASKED;
+    let apply = confidence >= wanted && unasked && !is_doubtful(&rules, opinion, intent, confidence);
     let by_rules = rules.reading;
     let mut evidence = if agree { by_rules.evidence } else { Vec::new() };
     // The rules' words are shown where there are any: to find the learnt reader's costs as much as to ask it.
