@@ -32,7 +32,9 @@ pub fn read(own_words: &str, subject: &str, hint: Option<&str>) -> Reading {
     if text.tokens.is_empty() {
         return read_subject(subject, hint);
     }
-    together::read(own_words, read_text(own_words, &text, hint))
+    let mut reading = together::read(own_words, read_text(own_words, &text, hint));
+    reading.apply &= !text.cut;
+    reading
 }
 
 /// Tries the likeliest language first. Another one's rules are asked only where the first has nothing at all to say.

@@ -1,7 +1,7 @@
 //! A reader that has learnt: what people mean beyond the words that rules know.
 //!
 //! In: a person's own words. Out: an [`Opinion`]. A small encoder for many languages (from multilingual-e5-small, MIT),
-//! taught by `scripts/train-intent` with the examples in `examples/`; what it is worth stands in `docs/READING.md`. It runs
+//! taught by `scripts/train-intent` with the examples in `tests/fixtures/intents/learn`; what it is worth stands in `docs/READING.md`. It runs
 //! in this process, needs no network, and is read from the binary when it is first asked.
 //!
 //! Stations: `pieces` cuts the text, `network` asks; the sentence that says it most clearly is its evidence.
@@ -85,8 +85,10 @@ pub(super) fn ask(text: &str) -> Option<Opinion> {
     let model = MODEL.as_ref()?;
     let first = model.ask(text)?;
     let decided = first.shares.iter().any(|share| *share >= DECIDED);
-    let second = if decided { None } else { model.ask(&fold(text)) };
-    Some(second.map_or_else(|| first.clone(), |second| first.clone().and(&second)))
+    Some(match if decided { None } else { model.ask(&fold(text)) } {
+        Some(second) => first.and(&second),
+        None => first,
+    })
 }
 
 /// Sentences that are asked one by one.
@@ -120,8 +122,7 @@ impl Model {
         let mut guests = said.get(GUESTS)?.to_vec();
         network::to_shares(&mut guests);
         let chance = |at: usize| 1.0 / (1.0 + (-said[at]).exp());
-        let most = |shares: &[f32]| shares.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(at, _)| at);
-        let class = most(&guests);
+        let class = guests.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(at, _)| at);
         let secondary = SECONDARY.iter().filter(|(at, _)| chance(*at) > 0.5).map(|(_, word)| *word).collect();
         Some(Opinion {
             shares,
