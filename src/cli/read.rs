@@ -19,23 +19,36 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// Runs the command. A file that cannot be read is named, the others go on.
+/// Runs the command: some files at a time, one on each processor. A file that cannot be read is named, the others go on.
 pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
+    let at_once = std::thread::available_parallelism().map_or(1, usize::from);
     let mut exit = Exit::Done;
-    for file in &args.files {
-        match bytes_of(file) {
-            Ok(bytes) => {
-                let understood = understand(&bytes, &Around::default());
-                let shown = file.display().to_string();
-                if args.json { show::line(&to_json(&understood, &shown).to_string())? } else { show::line(&readable(&understood, &shown))? }
-            }
-            Err(error) => {
-                eprintln!("{}: {error}", file.display());
-                exit = Exit::Failed;
+    for files in args.files.chunks(at_once) {
+        let read: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = files.iter().map(|file| scope.spawn(|| shown(file, args.json))).collect();
+            threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
+        });
+        for (file, read) in files.iter().zip(read) {
+            match read {
+                Ok(Ok(line)) => show::line(&line)?,
+                Ok(Err(error)) => {
+                    eprintln!("{}: {error}", file.display());
+                    exit = Exit::Failed;
+                }
+                Err(_) => {
+                    eprintln!("{}: svar could not understand this file, which is a fault of svar: please report it", file.display());
+                    exit = Exit::Failed;
+                }
             }
         }
     }
     Ok(exit)
+}
+
+fn shown(file: &Path, json: bool) -> std::io::Result<String> {
+    let understood = understand(&bytes_of(file)?, &Around::default());
+    let name = file.display().to_string();
+    Ok(if json { to_json(&understood, &name).to_string() } else { readable(&understood, &name) })
 }
 
 /// The bytes of a file, or of standard input for `-`.

@@ -3,6 +3,9 @@
 //! [`step`] takes the stored messages one by one through all stations; [`decide`] is the rule: from what was understood
 //! and whose it is to what it does. Below certainty nothing is done: it waits with the best guess and the evidence.
 
+use std::collections::VecDeque;
+
+use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::{info, warn};
 
 use super::correlate::{Clue, Own};
@@ -39,24 +42,60 @@ pub struct Tied {
     pub known: Known,
 }
 
-/// Takes up stored messages. How many.
+/// Takes up stored messages. How many. They are understood on all processors at once and applied in the order they came.
 ///
 /// # Errors
 /// Where the database fails; what was not applied comes again.
 pub async fn step(store: &Store, own: &Own, sent: &impl SentText, now: i64) -> Result<usize, Error> {
+    let at_once = std::thread::available_parallelism().map_or(1, usize::from);
     let waiting = store.list_stored(BATCH).await?;
+    let mut begun = VecDeque::with_capacity(at_once);
     for message in &waiting {
-        take_up(store, own, sent, now, message).await?;
+        if begun.len() >= at_once
+            && let Some(first) = begun.pop_front()
+        {
+            finish(store, own, now, first).await?;
+        }
+        begun.push_back(begin(store, own, sent, message).await?);
+    }
+    for first in begun {
+        finish(store, own, now, first).await?;
     }
     Ok(waiting.len())
 }
 
-async fn take_up(store: &Store, own: &Own, sent: &impl SentText, now: i64, message: &Waiting) -> Result<(), Error> {
+/// A message that is being understood on a thread of its own.
+struct Begun<'a> {
+    message: &'a Waiting,
+    envelope: Envelope,
+    tied: Option<Tied>,
+    /// Gives `None` where it cannot be read.
+    reading: JoinHandle<Option<Understood>>,
+}
+
+/// All that must be asked before a message can be understood.
+async fn begin<'a>(store: &Store, own: &Own, sent: &impl SentText, message: &'a Waiting) -> Result<Begun<'a>, Error> {
     let to = (!message.recipient.is_empty()).then(|| message.recipient.clone());
     let envelope = Envelope { from: message.envelope_from.clone(), to };
     let raw = store.raw_of(message.id).await?;
-    let (read, effect) = match apart(move || parse::read(&raw)).await {
-        Some(parsed) => read_and_decide(store, own, sent, envelope, parsed).await?,
+    let Some(parsed) = apart(move || parse::read(&raw)).await else {
+        return Ok(Begun { message, envelope, tied: None, reading: spawn_blocking(|| None) });
+    };
+    let tied = whose(store, own, &envelope, &parsed).await?;
+    let text = match &tied {
+        Some(tied) => sent.of(tied.known.delivery_id).await,
+        None => None,
+    };
+    let is_tied = tied.as_ref().is_some_and(|tied| tied.clue.is_some());
+    let around = Around { envelope: envelope.clone(), is_tied, sent: text };
+    let reading = spawn_blocking(move || Some(understand_parsed(parsed, &around)));
+    Ok(Begun { message, envelope, tied, reading })
+}
+
+async fn finish(store: &Store, own: &Own, now: i64, begun: Begun<'_>) -> Result<(), Error> {
+    let Begun { message, envelope, tied, reading } = begun;
+    let (read, effect) = match reading.await.ok().flatten() {
+        Some(understood) => decide(&understood, tied.as_ref(), own, &envelope),
         None => unreadable(),
     };
     if read.kind.is_none() {
@@ -78,25 +117,7 @@ async fn take_up(store: &Store, own: &Own, sent: &impl SentText, now: i64, messa
 /// Runs what reads a stranger's bytes on a thread apart: should it panic, the message waits for a person and the daemon
 /// stays up.
 pub(super) async fn apart<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    tokio::task::spawn_blocking(read).await.ok()
-}
-
-async fn read_and_decide(
-    store: &Store,
-    own: &Own,
-    sent: &impl SentText,
-    envelope: Envelope,
-    parsed: Parsed,
-) -> Result<(Understanding, Effect), Error> {
-    let tied = whose(store, own, &envelope, &parsed).await?;
-    let text = match &tied {
-        Some(tied) => sent.of(tied.known.delivery_id).await,
-        None => None,
-    };
-    let is_tied = tied.as_ref().is_some_and(|tied| tied.clue.is_some());
-    let around = Around { envelope: envelope.clone(), is_tied, sent: text };
-    let understood = apart(move || understand_parsed(parsed, &around)).await;
-    Ok(understood.map_or_else(unreadable, |understood| decide(&understood, tied.as_ref(), own, &envelope)))
+    spawn_blocking(read).await.ok()
 }
 
 fn unreadable() -> (Understanding, Effect) {

@@ -5,9 +5,12 @@
 //! never be taken for a machine's, nor the reverse: of doubtful words two kinds are needed.
 //! Sources: RFC 3834 §2, §5; RFC 6522 §3; S-125, S-129, S-135, S-140, S-141, S-143, S-157.
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 use crate::inbound::intent::without_prefixes;
 use crate::inbound::parse::Parsed;
-use crate::inbound::words::{ALL, Phrases, Words, fold};
+use crate::inbound::words::{ALL, Phrasebook, Phrases, Words, fold};
 use crate::model::inbound::{Envelope, Evidence, Kind};
 
 /// Characters of a text in which a machine shows itself.
@@ -75,7 +78,7 @@ fn bounce(parsed: &Parsed, envelope: &Envelope, text: &str) -> Option<Sorted> {
     if !daemon && null_path(parsed, envelope) != Some(true) {
         return None;
     }
-    let said = subject_of(&parsed.subject, |w| &w.bounce).or_else(|| phrase_in(text, |w| &w.bounce));
+    let said = subject_of(&parsed.subject, |w| &w.bounce).or_else(|| phrase_in(text, &BOUNCES));
     match said {
         Some((rule, words)) => Some(sorted(Kind::Bounce, &rule, &words)),
         None if daemon && !is_automatic(parsed) => Some(sorted(Kind::Bounce, "From", parsed.from.as_deref().unwrap_or_default())),
@@ -136,7 +139,7 @@ fn automatic(parsed: &Parsed, envelope: &Envelope, text: &str) -> Option<Sorted>
     if let Some((rule, words)) = subject_of(&parsed.subject, |w| &w.auto) {
         return auto(&rule, &words);
     }
-    let (rule, words) = phrase_in(text, |w| &w.auto).or_else(|| hints_in(parsed, text))?;
+    let (rule, words) = phrase_in(text, &MACHINES).or_else(|| hints_in(parsed, text))?;
     auto(&rule, &words)
 }
 
@@ -150,23 +153,28 @@ fn subject_of(subject: &str, of: fn(&Words) -> &Phrases) -> Option<(String, Stri
     })
 }
 
-fn phrase_in(text: &str, of: fn(&Words) -> &Phrases) -> Option<(String, String)> {
-    ALL.iter().find_map(|w| {
-        let found = of(w).phrases.iter().find(|p| text.contains(p.as_str()))?;
-        Some((format!("{}.phrase", w.language), found.clone()))
-    })
+static BOUNCES: LazyLock<Phrasebook> = LazyLock::new(|| Phrasebook::of(|w| vec![&w.bounce.phrases]));
+static MACHINES: LazyLock<Phrasebook> = LazyLock::new(|| Phrasebook::of(|w| vec![&w.auto.phrases]));
+static ABSENCES: LazyLock<Phrasebook> = LazyLock::new(|| Phrasebook::of(|w| w.auto.hints.iter().map(Vec::as_slice).collect()));
+
+fn phrase_in(text: &str, book: &Phrasebook) -> Option<(String, String)> {
+    let (language, _, words) = book.find(text).next()?;
+    Some((format!("{language}.phrase"), words.to_owned()))
 }
 
-/// Words of absence that a person may write too: two kinds of them, in a text that quotes nothing.
+/// Words of absence that a person may write too: one of each kind, in a text that quotes nothing.
 fn hints_in(parsed: &Parsed, text: &str) -> Option<(String, String)> {
     if parsed.text.lines().any(|l| l.starts_with('>')) {
         return None;
     }
-    ALL.iter().find_map(|w| {
-        let groups = &w.auto.hints;
-        let found: Vec<&str> = groups.iter().filter_map(|g| g.iter().find(|p| text.contains(p.as_str())).map(String::as_str)).collect();
-        (groups.len() > 1 && found.len() == groups.len()).then(|| (format!("{}.absence", w.language), found.join(" … ")))
-    })
+    let mut found: BTreeMap<&str, BTreeMap<usize, &str>> = BTreeMap::new();
+    for (language, kind, words) in ABSENCES.find(text) {
+        found.entry(language).or_default().entry(kind).or_insert(words);
+    }
+    let kinds = |language: &str| ALL.iter().find(|w| w.language == language).map_or(0, |w| w.auto.hints.len());
+    let (language, words) = found.into_iter().find(|(language, words)| words.len() > 1 && words.len() == kinds(language))?;
+    let words: Vec<&str> = words.into_values().collect();
+    Some((format!("{language}.absence"), words.join(" … ")))
 }
 
 /// An answer, unless a filter on its way marked it as spam and it is no part of a thread.

@@ -3,8 +3,11 @@
 //! In: one raw message, its envelope and, where it is known, the text of the mail it answers. Out: [`Understood`]. Never
 //! fails and changes nothing; whose mail it is and what follows from it is asked elsewhere.
 
+use std::sync::LazyLock;
+
 use serde_json::{Value, json};
 
+use crate::inbound::words::Phrasebook;
 use crate::inbound::{intent, kind, parse, quote, words};
 use crate::model::inbound::{Envelope, Evidence, Intent, Kind, Reading};
 use crate::wire::report::{self, Complaint, Report};
@@ -100,8 +103,8 @@ fn partstats(calendar: &str) -> Vec<String> {
 
 /// A machine's mail is filed without a person, unless it says that the address is no longer in use.
 fn from_a_machine(kind: Kind, own_words: &str) -> Reading {
-    let folded = words::fold(own_words);
-    let gone = words::ALL.iter().any(|w| w.auto.gone.iter().any(|p| folded.contains(p.as_str())));
+    static GONE: LazyLock<Phrasebook> = LazyLock::new(|| Phrasebook::of(|w| vec![&w.auto.gone]));
+    let gone = GONE.find(&words::fold(own_words)).next().is_some();
     Reading {
         intent: Intent::AutoReply,
         secondary: Vec::new(),

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use aho_corasick::AhoCorasick;
 use serde::Deserialize;
 
 const FILES: [&str; 13] = [
@@ -149,6 +150,41 @@ pub fn fold_char(c: char, out: &mut String) {
     }
 }
 
+/// The phrases of all languages, each of some group, sought in one pass over a text.
+#[derive(Debug)]
+pub struct Phrasebook {
+    automaton: AhoCorasick,
+    /// For each phrase its language and the number of its group.
+    belongs: Vec<(&'static str, usize)>,
+}
+
+impl Phrasebook {
+    /// Of the groups that a language has.
+    #[must_use]
+    pub fn of(groups: impl Fn(&'static Words) -> Vec<&'static [String]>) -> Self {
+        let mut belongs = Vec::new();
+        let mut phrases = Vec::new();
+        for words in ALL.iter() {
+            for (number, group) in groups(words).into_iter().enumerate() {
+                belongs.extend(group.iter().map(|_| (words.language.as_str(), number)));
+                phrases.extend(group);
+            }
+        }
+        #[allow(clippy::expect_used, reason = "embedded phrases, far fewer than an automaton holds; read by a test")]
+        let automaton = AhoCorasick::new(phrases).expect("the phrases are no more than an automaton holds");
+        Self { automaton, belongs }
+    }
+
+    /// Every phrase in a folded text, also within another: its language, its group and its words.
+    pub fn find<'a>(&'a self, text: &'a str) -> impl Iterator<Item = (&'static str, usize, &'a str)> {
+        let found = self.automaton.find_overlapping_iter(text);
+        found.map(|at| {
+            let (language, group) = self.belongs[at.pattern().as_usize()];
+            (language, group, &text[at.range()])
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,6 +193,14 @@ mod tests {
     fn every_word_file_is_well_formed_and_named_once() {
         let names: std::collections::BTreeSet<&str> = ALL.iter().map(|w| w.language.as_str()).collect();
         assert_eq!(names.len(), FILES.len());
+    }
+
+    #[test]
+    fn phrases_are_found_within_each_other() {
+        let book = Phrasebook::of(|w| w.auto.hints.iter().map(Vec::as_slice).collect());
+        let found: Vec<_> = book.find("im out of office until monday").filter(|(language, ..)| *language == "en").collect();
+        assert_eq!(found, [("en", 0, "out of office"), ("en", 1, "until")]);
+        assert_eq!(book.find("").count(), 0);
     }
 
     #[test]
