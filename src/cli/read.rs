@@ -75,9 +75,10 @@ fn readable(understood: &Understood, file: &str) -> String {
         Some(1) => ", 1 guest".to_owned(),
         Some(n) => format!(", {n} guests"),
     };
+    let returns = understood.returns.map_or_else(String::new, |date| format!("  returns {date}\n"));
     let does = if reading.apply { "applied by itself" } else { "waits for a person" };
     format!(
-        "{file}\n  {}: {}{guests} ({:.0} %, {does})\n{words}{}",
+        "{file}\n  {}: {}{guests} ({:.0} %, {does})\n{returns}{words}{}",
         understood.kind,
         reading.intent,
         reading.confidence * 100.0,

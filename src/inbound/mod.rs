@@ -5,11 +5,12 @@
 //! 3. [`kind`]: what is it: reply, auto-reply, bounce, complaint, calendar reply, first contact, junk.
 //! 4. [`correlate`]: whose is it.
 //! 5. [`quote`]: what did they write: the text less quotes, signature and disclaimer.
-//! 6. [`intent`]: what do they mean; the [`words`] are data.
+//! 6. [`intent`]: what do they mean; of an automatic reply [`absence`]: until when. The [`words`] are data.
 //! 7. [`apply`]: the answer goes on record, or to a person for review.
 //!
 //! [`understand`] runs the pure stations 2, 3, 5 and 6 in a row, as `svar read` shows them.
 
+pub mod absence;
 pub mod apply;
 pub mod correlate;
 pub mod intake;

@@ -5,10 +5,11 @@
 
 use std::sync::LazyLock;
 
+use chrono::NaiveDate;
 use serde_json::{Value, json};
 
 use crate::inbound::words::Phrasebook;
-use crate::inbound::{intent, kind, parse, quote, words};
+use crate::inbound::{absence, intent, kind, parse, quote, words};
 use crate::model::inbound::{Envelope, Evidence, Intent, Kind, Reading};
 use crate::wire::report::{self, Complaint, Report};
 
@@ -23,8 +24,10 @@ pub struct Understood {
     pub own_words: String,
     /// What that means.
     pub reading: Reading,
-    /// Why it is of that kind.
+    /// Why it is of that kind, and what says when its writer returns.
     pub evidence: Vec<Evidence>,
+    /// When the writer of an automatic reply is back, or until when they are away, where it says so.
+    pub returns: Option<NaiveDate>,
     /// The delivery report, where there is one.
     pub report: Option<Report>,
     /// The complaint, where there is one.
@@ -56,9 +59,13 @@ pub fn understand_parsed(parsed: parse::Parsed, around: &Around) -> Understood {
     let own_words = quote::own_words(&parsed, sent);
     let reading = reading_of(&parsed, sorted.kind, &own_words, sent);
     let kind = if reading.intent == Intent::AutoReply && sorted.kind == Kind::Reply { Kind::AutoReply } else { sorted.kind };
+    let absence = (kind == Kind::AutoReply).then(|| absence::read(&own_words, parsed.date.map(|at| at.date_naive()))).flatten();
+    let returns = absence.as_ref().map(|absence| absence.on);
+    let stated = absence.map(|absence| Evidence { rule: "returns".to_owned(), words: absence.words });
+    let evidence = sorted.evidence.into_iter().chain(stated).collect();
     let report = parsed.delivery_status.as_deref().map(report::read_delivery_status);
     let complaint = parsed.feedback_report.as_deref().and_then(report::read_feedback);
-    Understood { kind, evidence: sorted.evidence, own_words, reading, report, complaint, parsed }
+    Understood { kind, evidence, returns, own_words, reading, report, complaint, parsed }
 }
 
 fn reading_of(parsed: &parse::Parsed, kind: Kind, own_words: &str, sent: Option<&str>) -> Reading {
@@ -135,6 +142,9 @@ pub fn to_json(understood: &Understood, file: &str) -> Value {
         "from": understood.parsed.from,
         "language": reading.language,
     });
+    if let Some(returns) = understood.returns {
+        out["returns"] = json!(returns);
+    }
     if let Some(report) = &understood.report {
         out["report"] = json!(report);
     }
@@ -168,5 +178,23 @@ mod tests {
             b"Return-Path: <>\r\nFrom: eva@example.com\r\nTo: reply+abcdefgh1234@example.org\r\nAuto-Submitted: auto-replied\r\n\r\nJA\r\n";
         let u = understand(raw, &Around::default());
         assert_eq!((u.kind, u.reading.intent), (Kind::AutoReply, Intent::AutoReply));
+    }
+
+    /// S-143: the end of an absence is kept with the words that state it, whether header fields or the learnt reader know
+    /// that a machine wrote it; and it is no answer.
+    #[test]
+    fn an_automatic_reply_says_when_its_writer_returns() {
+        let person = "From: eva@example.com\r\nTo: reply+abcdefgh1234@example.org\r\nIn-Reply-To: <1@example.org>\r\n\
+            Date: Tue, 03 Nov 2026 08:25:25 +0100\r\n";
+        let understood = |fields: &str, text: &str| understand(format!("{person}{fields}\r\n{text}\r\n").as_bytes(), &Around::default());
+        let known = understood("Auto-Submitted: auto-replied\r\n", "Back on 3 December.");
+        assert_eq!(to_json(&known, "a.eml")["returns"], "2026-12-03");
+        assert!(known.evidence.contains(&Evidence { rule: "returns".into(), words: "Back on 3 December".into() }));
+        assert_eq!(known.reading.intent, Intent::AutoReply);
+        let learnt = understood("", "Jestem na urlopie do 4 grudnia i nie mam dostepu do skrzynki.");
+        assert_eq!((learnt.kind, learnt.returns), (Kind::AutoReply, NaiveDate::from_ymd_opt(2026, 12, 4)));
+        let written = understood("", "Nej tack, jag är tillbaka först den 3 december. Hälsa alla!");
+        assert_eq!((written.kind, written.returns), (Kind::Reply, None));
+        assert!(to_json(&written, "a.eml").get("returns").is_none());
     }
 }

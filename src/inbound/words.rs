@@ -1,8 +1,8 @@
 //! The words of each language that mail is recognised by: data, one file for each language, read once.
 //!
 //! In: `words/LANGUAGE.toml`, embedded. Out: [`Words`]. A language is added by its file and one line in `FILES`.
-//! Sections: `quote` (attributions, header blocks, closings), `auto` and `bounce` (what machines write), `rules` (what
-//! people mean; the pattern syntax stands in `intent/matcher`).
+//! Sections: `quote` (attributions, header blocks, closings), `auto` and `bounce` (what machines write), `absence` (how
+//! they state its end), `rules` (what people mean; the pattern syntax stands in `intent/matcher`).
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -44,6 +44,8 @@ pub struct Words {
     pub auto: Phrases,
     /// What mail systems say of mail they could not deliver.
     pub bounce: Phrases,
+    /// How the end of an absence is stated.
+    pub absence: Absence,
     /// Intent class → rule → patterns.
     pub rules: BTreeMap<String, BTreeMap<String, Vec<String>>>,
 }
@@ -82,6 +84,52 @@ pub struct Phrases {
     pub gone: Vec<String>,
 }
 
+/// How automatic replies state when somebody is back. A word or phrase that ends in `*` stands for all that begin so.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Absence {
+    /// Twelve lists: the names of each month, with short and inflected forms.
+    pub months: Vec<Vec<String>>,
+    /// A month may stand before its day: "December 3".
+    pub month_first: bool,
+    /// Being back; the day stands after it or before it.
+    pub back: Vec<String>,
+    /// Until: before the day.
+    pub until: Vec<String>,
+    /// Until: behind the day.
+    pub until_after: Vec<String>,
+    /// Being away: what makes "until" and a span speak of an absence.
+    pub away: Vec<String>,
+    /// Matters that have a day of their own: what is said until when in the same sentence is said of them.
+    pub others: Vec<String>,
+    /// Phrases in which the words above mean something else.
+    pub masked: Vec<String>,
+    /// What parts a word of being back from a day after it.
+    pub stops: Vec<String>,
+    /// What may stand between "until" and the day: articles, days of the week.
+    pub lead: Vec<String>,
+    /// What may stand between a day and the word of being back behind it.
+    pub link: Vec<String>,
+    /// What joins the two days of a span; a dash does in every language.
+    pub joins: Vec<String>,
+    /// What opens a span whose days are joined by "and".
+    pub between: Vec<String>,
+    /// What may stand between a day's number and its month: "rd", "of".
+    pub ordinals: Vec<String>,
+    /// What shows beside `9.10` that it is a time of day.
+    pub clock: Vec<String>,
+    /// Words whose full stop ends no sentence.
+    pub abbreviations: Vec<String>,
+}
+
+impl Absence {
+    fn lists(&mut self) -> impl Iterator<Item = &mut Vec<String>> {
+        let words = [&mut self.back, &mut self.until, &mut self.until_after, &mut self.away, &mut self.others, &mut self.masked];
+        let small = [&mut self.stops, &mut self.lead, &mut self.link, &mut self.joins, &mut self.between, &mut self.ordinals];
+        words.into_iter().chain(small).chain([&mut self.clock, &mut self.abbreviations]).chain(&mut self.months)
+    }
+}
+
 /// Every language, Swedish and English first.
 pub static ALL: LazyLock<Vec<Words>> = LazyLock::new(|| {
     let mut all = Vec::new();
@@ -99,7 +147,7 @@ impl Words {
     fn fold(&mut self) {
         let q = &mut self.quote;
         let lists = [&mut q.from, &mut q.fields, &mut q.wrote, &mut q.original, &mut q.closings, &mut q.mobile, &mut q.disclaimers];
-        for list in lists.into_iter().chain([&mut self.common, &mut self.reply_prefixes]) {
+        for list in lists.into_iter().chain([&mut self.common, &mut self.reply_prefixes]).chain(self.absence.lists()) {
             for word in list {
                 *word = fold(word);
             }
@@ -193,6 +241,12 @@ mod tests {
     fn every_word_file_is_well_formed_and_named_once() {
         let names: std::collections::BTreeSet<&str> = ALL.iter().map(|w| w.language.as_str()).collect();
         assert_eq!(names.len(), FILES.len());
+    }
+
+    #[test]
+    fn a_language_that_knows_absences_knows_twelve_months() {
+        let months: Vec<usize> = ALL.iter().map(|w| w.absence.months.len()).filter(|n| *n > 0).collect();
+        assert_eq!(months, [12; 10]);
     }
 
     #[test]
