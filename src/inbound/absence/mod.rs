@@ -25,6 +25,8 @@ use crate::inbound::words::{ALL, Words};
 
 /// How many months ahead a return is believed.
 const MOST_MONTHS: u32 = 24;
+/// Without a year: a day further ahead has gone by, in a reply that was left on too long.
+const MOST_MONTHS_UNSAID: u32 = 10;
 /// Tokens between a word of being back and the day after it, and between "until" and its day.
 const AFTER: usize = 9;
 const AFTER_UNTIL: usize = 6;
@@ -55,16 +57,17 @@ pub fn read(text: &str, written: Option<NaiveDate>) -> Option<Return> {
     Some(Return { on, words: words.chars().take(SHOWN).collect() })
 }
 
-/// The date of a day: not before the day before the message, nor too far ahead; without a year the next such day.
+/// The date of a day: not before the day before the message, nor too far ahead; without a year the next such day, if that is within ten months.
 fn date_of(day: &Day, written: Option<NaiveDate>) -> Option<NaiveDate> {
     let exact = |year| NaiveDate::from_ymd_opt(year, day.month, day.day);
     let Some(written) = written else { return exact(day.year?) };
     let first = written.pred_opt().unwrap_or(written);
-    let last = written.checked_add_months(Months::new(MOST_MONTHS)).unwrap_or(NaiveDate::MAX);
+    let months = if day.year.is_some() { MOST_MONTHS } else { MOST_MONTHS_UNSAID };
+    let last = written.checked_add_months(Months::new(months)).unwrap_or(NaiveDate::MAX);
     let possible = |date: &NaiveDate| (first..=last).contains(date);
     match day.year {
         Some(year) => exact(year).filter(possible),
-        None => (0..=3).filter_map(|n| exact(first.year().checked_add(n)?)).find(possible),
+        None => (0..=1).filter_map(|n| exact(first.year().checked_add(n)?)).find(possible),
     }
 }
 
