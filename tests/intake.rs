@@ -224,6 +224,22 @@ fn an_answer_by_another_hand_is_told_to_the_organiser() {
     assert!(daemon.term().success());
 }
 
+/// The latest clear answer counts and what came before stays on record; thanks change nothing.
+#[test]
+fn thanks_change_nothing_and_a_later_no_does() {
+    let (sink, home, daemon) = party(1, |_| {});
+    assert!(bring(&daemon, &reply(&sink, 0, YES, "")).starts_with("250"));
+    status(&home, "the yes", |s| s["answers"]["yes"] == 1);
+    assert!(bring(&daemon, &reply(&sink, 0, "Tack för bekräftelsen, vad trevligt!", "")).starts_with("250"));
+    let thanked = status(&home, "the thanks taken in", |s| s["review"] == 1 || events(&home, 0).iter().any(|e| e == "inbound.filed"));
+    assert_eq!((&thanked["answers"]["yes"], &thanked["guests"]), (&1.into(), &1.into()));
+    assert!(bring(&daemon, &reply(&sink, 0, "Jag måste tyvärr ställa in, jag kan inte komma.", "")).starts_with("250"));
+    let now = status(&home, "the no", |s| s["answers"]["no"] == 1);
+    assert_eq!((&now["answers"]["yes"], &now["guests"]), (&0.into(), &0.into()));
+    assert_eq!(events(&home, 0).iter().filter(|e| *e == "answer.registered").count(), 2);
+    assert!(daemon.term().success());
+}
+
 /// S-139: an opt-out that was a mistake is put right by the organiser, who hears of it.
 #[test]
 fn a_yes_after_an_opt_out_waits_for_the_organiser_who_can_lift_it() {

@@ -151,6 +151,12 @@ pub fn to_json(understood: &Understood, file: &str) -> Value {
     if let Some(complaint) = &understood.complaint {
         out["complaint"] = json!(complaint);
     }
+    if let Some(method) = &understood.parsed.calendar_method {
+        out["calendar"] = json!({ "method": method, "partstat": partstats(understood.parsed.calendar.as_deref().unwrap_or_default()) });
+    }
+    if !(understood.parsed.in_reply_to.is_empty() && understood.parsed.references.is_empty()) {
+        out["thread"] = json!({ "in_reply_to": understood.parsed.in_reply_to, "references": understood.parsed.references });
+    }
     if let Some(limits) = understood.parsed.limits {
         out["limits"] = json!(limits);
     }
@@ -170,6 +176,7 @@ mod tests {
         assert_eq!((u.kind, u.reading.intent, u.reading.guests, u.reading.apply), (Kind::Reply, Intent::Yes, Some(1), true));
         let json = to_json(&u, "a.eml");
         assert_eq!((json["visible_text"].as_str(), json["language"].as_str()), (Some("Ja, gärna! Vi blir två."), Some("sv")));
+        assert_eq!(json["thread"]["in_reply_to"][0], "1@example.org");
     }
 
     #[test]
