@@ -182,7 +182,7 @@ pub struct Sender {
     pub postal_address: String,
     /// Where questions and unclear replies are sent.
     pub notify: Option<Address>,
-    /// Whether recipients get confirmations.
+    /// Whether recipients get confirmations, and somebody who was not asked a question whether they want to take part.
     pub confirmations: bool,
 }
 

@@ -407,7 +407,8 @@ impl Daemon {
 /// Our own addresses, as a configuration says them.
 #[must_use]
 pub fn own_of(config: &Config) -> Own {
-    Own { reply: config.sender.reply.clone(), separator: config.sender.separator, keys: config.keys.clone() }
+    let sender = &config.sender;
+    Own { reply: sender.reply.clone(), separator: sender.separator, keys: config.keys.clone(), asks_strangers: sender.confirmations }
 }
 
 /// Makes the text that was sent with a delivery again: composition is deterministic.

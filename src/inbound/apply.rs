@@ -12,13 +12,14 @@ use super::correlate::{Clue, Own};
 use super::kind::never_answer;
 use super::parse::{self, Parsed};
 use super::understand::{Around, Understood, understand_parsed};
+use super::wish;
 use crate::model::address::{Address, is_same};
 use crate::model::answer::{Choice, Via};
 use crate::model::inbound::{Envelope, Evidence, Intent, Kind, Reading};
 use crate::model::outcome::{Class, classify, find_enhanced};
 use crate::model::suppression::Reason;
 use crate::model::token::Purpose;
-use crate::store::{Effect, Error, Known, Store, Understanding, Waiting};
+use crate::store::{Effect, Error, Known, Store, Understanding, Waiting, Wish};
 use crate::wire::report::{Report, ReportKind};
 
 /// How many messages are taken up in one step.
@@ -40,6 +41,37 @@ pub struct Tied {
     pub clue: Option<Clue>,
     /// The delivery.
     pub known: Known,
+}
+
+/// What a message is tied to.
+#[derive(Clone, Debug)]
+pub enum Whose {
+    /// Nothing: its writer was not asked.
+    Nobody,
+    /// A delivery.
+    Delivery(Tied),
+    /// The question whether its writer wants to take part.
+    Wish(Wish),
+}
+
+impl Whose {
+    /// The words of ours that it answers.
+    async fn sent(&self, sent: &impl SentText) -> Option<String> {
+        match self {
+            Self::Nobody => None,
+            Self::Delivery(tied) => sent.of(tied.known.delivery_id).await,
+            Self::Wish(wish) => Some(format!("{}\n{}", wish.subject.as_deref()?, wish.question.as_deref()?)),
+        }
+    }
+
+    /// Whether something that we signed ties it.
+    fn is_signed(&self) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Delivery(tied) => tied.clue.is_some(),
+            Self::Wish(_) => true,
+        }
+    }
 }
 
 /// Takes up stored messages. How many. They are understood on all processors at once and applied in the order they came.
@@ -68,7 +100,7 @@ pub async fn step(store: &Store, own: &Own, sent: &impl SentText, now: i64) -> R
 struct Begun<'a> {
     message: &'a Waiting,
     envelope: Envelope,
-    tied: Option<Tied>,
+    whose: Whose,
     /// Gives `None` where it cannot be read.
     reading: JoinHandle<Option<Understood>>,
 }
@@ -79,23 +111,18 @@ async fn begin<'a>(store: &Store, own: &Own, sent: &impl SentText, message: &'a 
     let envelope = Envelope { from: message.envelope_from.clone(), to };
     let raw = store.raw_of(message.id).await?;
     let Some(parsed) = apart(move || parse::read(&raw)).await else {
-        return Ok(Begun { message, envelope, tied: None, reading: spawn_blocking(|| None) });
+        return Ok(Begun { message, envelope, whose: Whose::Nobody, reading: spawn_blocking(|| None) });
     };
-    let tied = whose(store, own, &envelope, &parsed).await?;
-    let text = match &tied {
-        Some(tied) => sent.of(tied.known.delivery_id).await,
-        None => None,
-    };
-    let is_tied = tied.as_ref().is_some_and(|tied| tied.clue.is_some());
-    let around = Around { envelope: envelope.clone(), is_tied, sent: text };
+    let whose = whose(store, own, &envelope, &parsed).await?;
+    let around = Around { envelope: envelope.clone(), is_tied: whose.is_signed(), sent: whose.sent(sent).await };
     let reading = spawn_blocking(move || Some(understand_parsed(parsed, &around)));
-    Ok(Begun { message, envelope, tied, reading })
+    Ok(Begun { message, envelope, whose, reading })
 }
 
 async fn finish(store: &Store, own: &Own, now: i64, begun: Begun<'_>) -> Result<(), Error> {
-    let Begun { message, envelope, tied, reading } = begun;
+    let Begun { message, envelope, whose, reading } = begun;
     let (read, effect) = match reading.await.ok().flatten() {
-        Some(understood) => decide(&understood, tied.as_ref(), own, &envelope),
+        Some(understood) => decide(&understood, &whose, own, &envelope, message.received_at),
         None => unreadable(),
     };
     if read.kind.is_none() {
@@ -126,30 +153,49 @@ fn unreadable() -> (Understanding, Effect) {
     (read, Effect::Review)
 }
 
-async fn whose(store: &Store, own: &Own, envelope: &Envelope, parsed: &Parsed) -> Result<Option<Tied>, Error> {
+async fn whose(store: &Store, own: &Own, envelope: &Envelope, parsed: &Parsed) -> Result<Whose, Error> {
+    if let Some(id) = own.wish(envelope, parsed)
+        && let Some(wish) = store.find_wish(id).await?
+    {
+        return Ok(Whose::Wish(wish));
+    }
     if let Some(clue) = own.clue(envelope, parsed)
         && let Some(known) = store.find_known(clue.delivery_id).await?
     {
-        return Ok(Some(Tied { clue: Some(clue), known }));
+        return Ok(Whose::Delivery(Tied { clue: Some(clue), known }));
     }
-    let Some(Ok(author)) = parsed.from.as_deref().map(Address::parse) else { return Ok(None) };
+    let Some(Ok(author)) = parsed.from.as_deref().map(Address::parse) else { return Ok(Whose::Nobody) };
     let mut open = store.open_questions(&author).await?;
-    Ok(if open.len() == 1 { open.pop().map(|known| Tied { clue: None, known }) } else { None })
+    Ok(match (open.len(), open.pop()) {
+        (1, Some(known)) => Whose::Delivery(Tied { clue: None, known }),
+        _ => Whose::Nobody,
+    })
 }
 
 /// What a message does, and what is kept of it.
 #[must_use]
-pub fn decide(understood: &Understood, tied: Option<&Tied>, own: &Own, envelope: &Envelope) -> (Understanding, Effect) {
-    let (effect, why) = effect_of(understood, tied);
+pub fn decide(understood: &Understood, whose: &Whose, own: &Own, envelope: &Envelope, received_at: i64) -> (Understanding, Effect) {
+    let (effect, why) = match whose {
+        Whose::Wish(wish) => effect_on_wish(understood, wish, received_at),
+        Whose::Delivery(tied) => effect_of(understood, Some(tied)),
+        Whose::Nobody => match wish::writer(understood, own, envelope) {
+            Some(writer) => (Effect::Ask(writer), String::new()),
+            None => effect_of(understood, None),
+        },
+    };
     let parsed = &understood.parsed;
     let reading = &understood.reading;
     let evidence: Vec<&Evidence> = understood.evidence.iter().chain(&reading.evidence).collect();
-    let clue = tied.and_then(|t| t.clue);
-    let no_reply_why = match clue {
+    let (tied, wish) = match whose {
+        Whose::Nobody => (None, None),
+        Whose::Delivery(tied) => (Some(tied), None),
+        Whose::Wish(wish) => (None, Some(wish)),
+    };
+    let no_reply_why = match tied.and_then(|t| t.clue) {
         Some(Clue { purpose: Purpose::Unsubscribe, .. }) => Some("the opt-out address answers nobody"),
         _ if parsed.from.as_deref().is_some_and(|from| own.is_ours(from)) => Some("written by ourselves"),
-        None => Some("no valid token"),
-        Some(_) => never_answer(parsed, envelope),
+        _ if !whose.is_signed() => Some("no valid token"),
+        _ => never_answer(parsed, envelope),
     };
     let read = Understanding {
         kind: Some(understood.kind),
@@ -164,14 +210,26 @@ pub fn decide(understood: &Understood, tied: Option<&Tied>, own: &Own, envelope:
         language: reading.language.clone().unwrap_or_default(),
         evidence: serde_json::to_string(&evidence).unwrap_or_else(|_| "[]".into()),
         secondary: serde_json::to_string(&reading.secondary).unwrap_or_else(|_| "[]".into()),
-        matched_by: tied.map(|t| t.clue.map_or("address", |c| c.by)),
+        matched_by: tied.map(|t| t.clue.map_or("address", |c| c.by)).or(wish.map(|_| "token")),
         why,
         no_reply_why: no_reply_why.map(str::to_owned),
         delivery_id: tied.map(|t| t.known.delivery_id),
-        contact_id: tied.map(|t| t.known.contact_id),
-        campaign_id: tied.map(|t| t.known.campaign_id),
+        contact_id: tied.map(|t| t.known.contact_id).or(wish.and_then(|w| w.contact_id)),
+        campaign_id: tied.map(|t| t.known.campaign_id).or(wish.map(|w| w.campaign_id)),
+        wish_id: wish.map(|w| w.id),
     };
     (read, effect)
+}
+
+/// A reply to the question about a wish: read as an answer, and a yes confirms.
+fn effect_on_wish(understood: &Understood, wish: &Wish, received_at: i64) -> (Effect, String) {
+    match understood.kind {
+        Kind::Reply | Kind::Unsolicited | Kind::Command => {
+            wish::reply(understood, wish, received_at, answer(understood, &Question::of_wish(wish)))
+        }
+        Kind::Junk => (Effect::Review, "marked as junk on its way".to_owned()),
+        _ => effect_of(understood, None),
+    }
 }
 
 /// The rule, from the most certain to the least. With the effect, why it is not more, in words for a person.
@@ -198,18 +256,46 @@ fn effect_of(understood: &Understood, tied: Option<&Tied>) -> (Effect, String) {
         (Kind::Junk, None) => file("junk"),
         (Kind::Junk, Some(_)) => review("marked as junk on its way"),
         (_, None) => review("svar does not know whom it is from"),
-        (_, Some(tied)) => answer(understood, tied),
+        (_, Some(tied)) if tied.clue.is_none() => review("tied to the invitation by the writer's address alone"),
+        (_, Some(tied)) => answer(understood, &Question::of_delivery(&tied.known)),
     }
 }
 
-/// A person's words that come back to a delivery.
-fn answer(understood: &Understood, tied: &Tied) -> (Effect, String) {
+/// What a person's words answer.
+struct Question<'a> {
+    campaign_kind: &'a str,
+    campaign_state: &'a str,
+    /// To whom it was put.
+    address: &'a str,
+    is_suppressed: bool,
+}
+
+impl<'a> Question<'a> {
+    fn of_delivery(known: &'a Known) -> Self {
+        Self {
+            campaign_kind: &known.campaign_kind,
+            campaign_state: &known.campaign_state,
+            address: &known.address_key,
+            is_suppressed: known.suppressed.is_some(),
+        }
+    }
+
+    /// Only an invitation is asked about.
+    fn of_wish(wish: &'a Wish) -> Self {
+        Self {
+            campaign_kind: "invitation",
+            campaign_state: &wish.campaign_state,
+            address: &wish.address,
+            is_suppressed: wish.suppressed.is_some(),
+        }
+    }
+}
+
+/// A person's words that come back to what we asked.
+fn answer(understood: &Understood, asked: &Question<'_>) -> (Effect, String) {
     let reading = &understood.reading;
     let review = |why: &str| (Effect::Review, why.to_owned());
-    let flagged = flag_of(understood, &tied.known);
-    if tied.clue.is_none() {
-        return review("tied to the invitation by the writer's address alone");
-    }
+    let flagged = flag_of(understood, asked.address);
     if let Some(limits) = understood.parsed.limits {
         return (Effect::Review, format!("not read whole: {limits}"));
     }
@@ -217,11 +303,11 @@ fn answer(understood: &Understood, tied: &Tied) -> (Effect, String) {
         (Intent::Unsubscribe, _) if reading.apply => (Effect::Suppress(Reason::Unsubscribed), flagged),
         (Intent::Erase, _) => review("asks to be erased; a person must do it"),
         (Intent::Question, _) => review("a question"),
-        (_, Some(choice)) if reading.apply => match (tied.known.campaign_kind.as_str(), tied.known.campaign_state.as_str()) {
+        (_, Some(choice)) if reading.apply => match (asked.campaign_kind, asked.campaign_state) {
             ("newsletter", _) => review("an answer, but a newsletter asks nothing"),
             (_, "cancelled") => review("an answer, but the campaign was cancelled"),
             // Not told, because suppressed; and perhaps the opt-out was the mistake: a person lifts it, or not.
-            _ if choice != Choice::No && tied.known.suppressed.is_some() => review("an answer, but its writer gets no mail from us"),
+            _ if choice != Choice::No && asked.is_suppressed => review("an answer, but its writer gets no mail from us"),
             _ => (Effect::Answer { choice, guests: guests_of(reading, choice), via: Via::Mail }, flagged),
         },
         _ => review("not sure what it means"),
@@ -233,9 +319,9 @@ fn guests_of(reading: &Reading, choice: Choice) -> Option<u32> {
 }
 
 /// S-117: a valid token and another author is an answer for the invitee, and says so.
-fn flag_of(understood: &Understood, known: &Known) -> String {
+fn flag_of(understood: &Understood, address: &str) -> String {
     match understood.parsed.from.as_deref() {
-        Some(from) if is_same(from, &known.address_key) => String::new(),
+        Some(from) if is_same(from, address) => String::new(),
         Some(from) => format!("written by {from}"),
         None => "its writer gives no address".to_owned(),
     }
@@ -285,5 +371,7 @@ fn name_of(effect: &Effect) -> &'static str {
         Effect::Bounce { .. } => "bounce",
         Effect::File => "file",
         Effect::Review => "review",
+        Effect::Ask(_) => "ask",
+        Effect::Confirm { .. } => "confirm",
     }
 }

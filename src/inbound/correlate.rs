@@ -18,6 +18,8 @@ pub struct Own {
     pub separator: char,
     /// The keys.
     pub keys: Keys,
+    /// Whether somebody who was not asked, and wants to take part, is asked by mail to confirm it.
+    pub asks_strangers: bool,
 }
 
 /// What ties a message to a delivery.
@@ -45,8 +47,7 @@ impl Own {
     /// Whether mail to this address is taken: the bare address, or one with a token made for an address (S-102).
     #[must_use]
     pub fn takes(&self, address: &str) -> bool {
-        let for_addresses = |token: Token| matches!(token.purpose, Purpose::Reply | Purpose::Bounce | Purpose::Unsubscribe);
-        address.eq_ignore_ascii_case(self.reply.as_str()) || self.token(address).is_some_and(for_addresses)
+        address.eq_ignore_ascii_case(self.reply.as_str()) || self.token(address).is_some_and(is_for_addresses)
     }
 
     /// The address of ours that a message came to, in lower case: the envelope's, else the first one in its header.
@@ -68,12 +69,21 @@ impl Own {
         self.by_address_token(envelope, parsed).or_else(|| self.by_thread(parsed)).or_else(|| self.by_original(parsed))
     }
 
+    /// The wish whose question a message answers: known by the address alone, which only its reader has (S-188).
+    #[must_use]
+    pub fn wish(&self, envelope: &Envelope, parsed: &Parsed) -> Option<i64> {
+        self.address_token(envelope, parsed).filter(|token| token.purpose == Purpose::Wish).map(|token| token.id)
+    }
+
     fn by_address_token(&self, envelope: &Envelope, parsed: &Parsed) -> Option<Clue> {
-        let places = envelope.to.iter().chain(&parsed.delivered_to).chain(&parsed.to).chain(&parsed.cc);
-        let token = places
-            .filter_map(|address| self.token(address))
-            .find(|t| matches!(t.purpose, Purpose::Reply | Purpose::Bounce | Purpose::Unsubscribe))?;
+        let token = self.address_token(envelope, parsed).filter(|token| token.purpose != Purpose::Wish)?;
         Some(Clue { delivery_id: token.id, purpose: token.purpose, by: "token" })
+    }
+
+    /// The first token in an address that a message came to.
+    fn address_token(&self, envelope: &Envelope, parsed: &Parsed) -> Option<Token> {
+        let places = envelope.to.iter().chain(&parsed.delivered_to).chain(&parsed.to).chain(&parsed.cc);
+        places.filter_map(|address| self.token(address)).find(|token| is_for_addresses(*token))
     }
 
     fn by_thread(&self, parsed: &Parsed) -> Option<Clue> {
@@ -94,6 +104,10 @@ impl Own {
     }
 }
 
+fn is_for_addresses(token: Token) -> bool {
+    matches!(token.purpose, Purpose::Reply | Purpose::Bounce | Purpose::Unsubscribe | Purpose::Wish)
+}
+
 fn clue_of(token: Token, by: &'static str) -> Clue {
     Clue { delivery_id: token.id, purpose: token.purpose, by }
 }
@@ -104,7 +118,8 @@ mod tests {
     use crate::inbound::parse;
 
     fn own() -> Own {
-        Own { reply: Address::parse("svar@example.org").unwrap(), separator: '+', keys: Keys::single(1, vec![7; 32]) }
+        let reply = Address::parse("svar@example.org").unwrap();
+        Own { reply, separator: '+', keys: Keys::single(1, vec![7; 32]), asks_strangers: true }
     }
 
     fn tagged(purpose: Purpose, id: i64) -> String {
@@ -128,6 +143,19 @@ mod tests {
         let reference = format!("Svar-Ref: {}", own().keys.write(Purpose::Reference, 5));
         assert_eq!(clue(&reference, None), Some(Clue { delivery_id: 5, purpose: Purpose::Reference, by: "reference" }));
         assert_eq!(clue("Subject: Re: vill du?", None), None);
+    }
+
+    /// S-210: what answers a question about a wish answers no delivery, and the reverse.
+    #[test]
+    fn a_wish_is_tied_by_its_own_token_alone() {
+        let wish =
+            |to: &str| own().wish(&Envelope { from: None, to: Some(to.to_owned()) }, &parse::read(b"From: x@example.org\r\n\r\nJa\r\n"));
+        let asked = tagged(Purpose::Wish, 5);
+        assert!(own().takes(&asked));
+        assert_eq!((wish(&asked), clue("Subject: x", Some(&asked))), (Some(5), None));
+        for other in [Purpose::Reply, Purpose::Notice, Purpose::Unsubscribe].map(|purpose| tagged(purpose, 5)) {
+            assert_eq!(wish(&other), None);
+        }
     }
 
     /// S-102, S-210: a forged token, another domain or a token of another purpose opens nothing.

@@ -6,7 +6,8 @@
 //! 4. [`correlate`]: whose is it.
 //! 5. [`quote`]: what did they write: the text less quotes, signature and disclaimer.
 //! 6. [`intent`]: what do they mean; of an automatic reply [`absence`]: until when. The [`words`] are data.
-//! 7. [`apply`]: the answer goes on record, or to a person for review.
+//! 7. [`wish`]: may somebody who was not asked be asked to confirm, and do they.
+//! 8. [`apply`]: the answer goes on record, or to a person for review.
 //!
 //! [`understand`] runs the pure stations 2, 3, 5 and 6 in a row, as `svar read` shows them.
 
@@ -19,6 +20,7 @@ pub mod kind;
 pub mod parse;
 pub mod quote;
 pub mod understand;
+pub mod wish;
 pub mod words;
 
 #[cfg(test)]

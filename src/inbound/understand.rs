@@ -24,6 +24,8 @@ pub struct Understood {
     pub own_words: String,
     /// What that means.
     pub reading: Reading,
+    /// Whether the reading is sure enough to be applied, were the message an answer.
+    pub is_sure: bool,
     /// Why it is of that kind, and what says when its writer returns.
     pub evidence: Vec<Evidence>,
     /// When the writer of an automatic reply is back, or until when they are away, where it says so.
@@ -57,7 +59,9 @@ pub fn understand_parsed(parsed: parse::Parsed, around: &Around) -> Understood {
     let sent = around.sent.as_deref();
     let sorted = kind::of(&parsed, &around.envelope, around.is_tied);
     let own_words = quote::own_words(&parsed, sent);
-    let reading = reading_of(&parsed, sorted.kind, &own_words, sent);
+    let read = reading_of(&parsed, sorted.kind, &own_words, sent);
+    let is_sure = read.apply;
+    let reading = Reading { apply: is_sure && !matches!(sorted.kind, Kind::Unsolicited | Kind::Junk), ..read };
     let kind = if reading.intent == Intent::AutoReply && sorted.kind == Kind::Reply { Kind::AutoReply } else { sorted.kind };
     let absence = (kind == Kind::AutoReply).then(|| absence::read(&own_words, parsed.date.map(|at| at.date_naive()))).flatten();
     let returns = absence.as_ref().map(|absence| absence.on);
@@ -65,14 +69,13 @@ pub fn understand_parsed(parsed: parse::Parsed, around: &Around) -> Understood {
     let evidence = sorted.evidence.into_iter().chain(stated).collect();
     let report = parsed.delivery_status.as_deref().map(report::read_delivery_status);
     let complaint = parsed.feedback_report.as_deref().and_then(report::read_feedback);
-    Understood { kind, evidence, returns, own_words, reading, report, complaint, parsed }
+    Understood { kind, evidence, returns, own_words, reading, is_sure, report, complaint, parsed }
 }
 
 fn reading_of(parsed: &parse::Parsed, kind: Kind, own_words: &str, sent: Option<&str>) -> Reading {
     match kind {
-        Kind::Reply | Kind::Command => from_a_person(parsed, own_words, sent),
+        Kind::Reply | Kind::Command | Kind::Unsolicited | Kind::Junk => from_a_person(parsed, own_words, sent),
         Kind::CalendarReply => from_a_calendar(parsed, own_words, sent),
-        Kind::Unsolicited | Kind::Junk => Reading { apply: false, ..from_a_person(parsed, own_words, sent) },
         Kind::AutoReply | Kind::Bounce | Kind::Complaint | Kind::Receipt => from_a_machine(kind, own_words),
     }
 }
@@ -177,6 +180,13 @@ mod tests {
         let json = to_json(&u, "a.eml");
         assert_eq!((json["visible_text"].as_str(), json["language"].as_str()), (Some("Ja, gärna! Vi blir två."), Some("sv")));
         assert_eq!(json["thread"]["in_reply_to"][0], "1@example.org");
+    }
+
+    #[test]
+    fn what_a_stranger_writes_is_read_and_never_applied() {
+        let raw = b"From: Eva <eva@example.com>\r\nTo: svar@example.org\r\nSubject: Hej\r\n\r\nJa, anmal mig. Jag vill vara med.\r\n";
+        let u = understand(raw, &Around::default());
+        assert_eq!((u.kind, u.reading.intent, u.reading.apply, u.is_sure), (Kind::Unsolicited, Intent::Yes, false, true));
     }
 
     #[test]

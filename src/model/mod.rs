@@ -12,3 +12,4 @@ pub mod schedule;
 pub mod standing;
 pub mod suppression;
 pub mod token;
+pub mod wish;

@@ -38,11 +38,13 @@ pub enum Purpose {
     Reference = b'f',
     /// `Reply-To` and Message-ID of a confirmation or a notice.
     Notice = b'n',
+    /// `Reply-To` of the question whether somebody really wants to take part: an answer to it confirms their wish.
+    Wish = b'w',
 }
 
 impl Purpose {
     /// Every purpose there is.
-    pub const ALL: [Self; 6] = [Self::Reply, Self::Bounce, Self::Unsubscribe, Self::Message, Self::Reference, Self::Notice];
+    pub const ALL: [Self; 7] = [Self::Reply, Self::Bounce, Self::Unsubscribe, Self::Message, Self::Reference, Self::Notice, Self::Wish];
 
     fn from_octet(octet: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|p| *p as u8 == octet)
@@ -54,7 +56,7 @@ impl Purpose {
 pub struct Token {
     /// What it may be used for.
     pub purpose: Purpose,
-    /// The row it speaks of: a delivery, or a notice for [`Purpose::Notice`].
+    /// The row it speaks of: a delivery; a notice for [`Purpose::Notice`], the message of a wish for [`Purpose::Wish`].
     pub id: i64,
 }
 
@@ -208,7 +210,7 @@ mod tests {
     proptest! {
         /// S-38, S-210: what was written is read back, in any case, and fits a local part.
         #[test]
-        fn a_token_comes_back(id in 0_i64.., which in 0_usize..6) {
+        fn a_token_comes_back(id in 0_i64.., which in 0_usize..7) {
             let purpose = Purpose::ALL[which];
             let text = keys().write(purpose, id);
             prop_assert!(text.len() <= 48 && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()));

@@ -14,7 +14,7 @@ macro_rules! embedded {
     ($($name:literal),* $(,)?) => { [$(($name, include_str!(concat!("../../templates/mail/", $name, ".hbs")))),*] };
 }
 
-const OWN: [(&str, &str); 10] = embedded![
+const OWN: [(&str, &str); 12] = embedded![
     "invitation/body.txt",
     "invitation/body.html",
     "newsletter/body.txt",
@@ -25,6 +25,8 @@ const OWN: [(&str, &str); 10] = embedded![
     "confirmation/en.txt",
     "notice/sv.txt",
     "notice/en.txt",
+    "wish/sv.txt",
+    "wish/en.txt",
 ];
 
 /// The sentences of a language.
@@ -147,8 +149,10 @@ mod tests {
         let limits = parse.split("fn over_limits").nth(1).unwrap().split("\n}\n").next().unwrap();
         let mut reasons = [said(apply, "review(\""), said(apply, "(Effect::Review, \""), said(apply, "let why = \"")].concat();
         reasons.extend(said(limits, "Some(\""));
+        let (wish, rule) = (include_str!("../inbound/wish.rs"), include_str!("../model/wish.rs"));
+        reasons.extend([said(wish, "review(\""), said(rule, "Err(\""), said(rule, "&str = \"")].concat());
         reasons.push("not read whole");
-        assert!(reasons.len() > 15, "{reasons:?}");
+        assert!(reasons.len() > 24, "{reasons:?}");
         let missing: Vec<_> = reasons.iter().filter(|reason| !PHRASES["sv"].reasons.contains_key(**reason)).collect();
         assert!(missing.is_empty(), "{missing:?}");
         assert_eq!(reason_in_words("sv", "not read whole: more than 500 parts"), "inte läst i sin helhet: fler än 500 delar");

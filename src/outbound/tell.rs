@@ -1,4 +1,5 @@
-//! Answers not yet told become confirmations, and what waits for a person becomes a word to the organiser.
+//! Answers not yet told become confirmations, and what waits for a person becomes a word to the organiser; somebody who was
+//! not asked, and wants to take part, is asked whether it was them.
 //!
 //! A confirmation goes to the return path, and only where that is the contact's own address (S-126); never to a
 //! machine (S-125, found when the message was read), never twice for one message (a unique key), and not the same
@@ -7,7 +8,7 @@
 use serde_json::json;
 
 use super::compose::tagged;
-use super::layout::{Layout, intent_in_words, reason_in_words};
+use super::layout::{Layout, intent_in_words, opt_out, reason_in_words};
 use super::render::render_text;
 use crate::config::Sender;
 use crate::model::address::{Address, is_same};
@@ -42,7 +43,8 @@ pub async fn step(store: &Store, sender: &Sender, keys: &Keys, layout: &Layout, 
             Some(word) => within_the_hour(store, now, word).await?,
             None => None,
         };
-        let notices: Vec<NewNotice> = confirmation(sender, keys, layout, about).into_iter().chain(word).collect();
+        let question = question(sender, keys, layout, about);
+        let notices: Vec<NewNotice> = confirmation(sender, keys, layout, about).into_iter().chain(question).chain(word).collect();
         store.tell(now, about, &notices).await?;
     }
     Ok(untold.len())
@@ -78,7 +80,11 @@ fn confirmation(sender: &Sender, keys: &Keys, layout: &Layout, about: &Untold) -
     if !sender.confirmations || !counts || about.no_reply_why.is_some() {
         return None;
     }
-    let (address, delivery_id) = (about.contact_address.as_deref()?, about.delivery_id?);
+    let address = about.contact_address.as_deref()?;
+    let token = match (about.delivery_id, about.wish_id) {
+        (Some(delivery_id), _) => keys.write(Purpose::Reply, delivery_id),
+        (None, wish_id) => keys.write(Purpose::Wish, wish_id?),
+    };
     if !is_same(about.envelope_from.as_deref()?, address) {
         return None;
     }
@@ -104,7 +110,34 @@ fn confirmation(sender: &Sender, keys: &Keys, layout: &Layout, about: &Untold) -
         in_reply_to: about.message_id.clone().unwrap_or_default(),
         references: thread(about),
         key_id: keys.current(),
-        reply_to: tagged(sender, &keys.write(Purpose::Reply, delivery_id)),
+        reply_to: tagged(sender, &token),
+    })
+}
+
+/// The question to somebody who wants to take part, whether it was them: From can be forged (S-188). Nothing of what they wrote
+/// is in it, so that nobody can make us carry their words to somebody else; and the subject holds no word that would confirm.
+fn question(sender: &Sender, keys: &Keys, layout: &Layout, about: &Untold) -> Option<NewNotice> {
+    let recipient = about.wish_address.as_deref().filter(|_| about.state == "review")?;
+    let campaign = about.campaign.as_deref()?;
+    let spoken = |language: &&str| layout.speaks("wish", language);
+    let written = [about.language.as_deref(), about.campaign_language.as_deref()];
+    let language = written.into_iter().flatten().find(spoken).unwrap_or("en");
+    let data = json!({ "campaign": campaign, "opt_out": opt_out(language), "organiser": { "name": sender.organiser } });
+    let subject = match language {
+        "sv" => format!("Vill du vara med i {campaign}?"),
+        _ => format!("Do you want to take part in {campaign}?"),
+    };
+    Some(NewNotice {
+        about: "wish",
+        recipient: recipient.to_owned(),
+        contact_id: None,
+        says: format!("{}:wish", about.campaign_id.unwrap_or(0)),
+        subject: one_line(&subject),
+        body: render_text(layout.localised("wish", language), &data).ok()?,
+        in_reply_to: about.message_id.clone().unwrap_or_default(),
+        references: thread(about),
+        key_id: keys.current(),
+        reply_to: tagged(sender, &keys.write(Purpose::Wish, about.id)),
     })
 }
 
@@ -264,6 +297,46 @@ mod tests {
         assert_eq!(seen("", None), Some(String::new()));
     }
 
+    fn sender() -> Sender {
+        Sender {
+            from: crate::model::address::Mailbox::parse("Monica <monica@example.org>").unwrap(),
+            reply: Address::parse("svar@example.org").unwrap(),
+            separator: '+',
+            organiser: "Monica".into(),
+            postal_address: String::new(),
+            notify: Some(Address::parse("monica@example.org").unwrap()),
+            confirmations: true,
+        }
+    }
+
+    /// S-188: the question carries nothing of a stranger's words, speaks their language, and is answered to a token of its own.
+    #[test]
+    fn a_wish_becomes_a_question_in_the_language_it_was_written_in() {
+        let keys = Keys::single(1, vec![7; 32]);
+        let about = Untold {
+            id: 9,
+            state: "review".into(),
+            subject: Some("Buy pills".into()),
+            own_words: Some("I want in, buy pills".into()),
+            campaign: Some("natverk".into()),
+            campaign_language: Some("sv".into()),
+            message_id: Some("1@example.net".into()),
+            wish_address: Some("eva@example.net".into()),
+            ..Untold::default()
+        };
+        let asked = |about: &Untold| question(&sender(), &keys, &Layout::own(), about);
+        for (language, word) in [("sv", "JA"), ("en", "YES"), ("da", "JA"), ("", "JA")] {
+            let notice = asked(&Untold { language: Some(language.into()), ..about.clone() }).unwrap();
+            assert!(notice.body.contains(&format!(" {word} ")) && !notice.subject.contains(word), "{language}: {}", notice.body);
+            assert!(notice.body.contains("natverk") && !format!("{}{}", notice.subject, notice.body).contains("pills"));
+            assert_eq!((notice.recipient.as_str(), notice.in_reply_to.as_str()), ("eva@example.net", "1@example.net"));
+            let token = keys.read(notice.reply_to.split(['+', '@']).nth(1).unwrap()).unwrap();
+            assert_eq!((token.purpose, token.id), (Purpose::Wish, 9));
+        }
+        assert!(asked(&Untold { state: "settled".into(), ..about.clone() }).is_none());
+        assert!(asked(&Untold { wish_address: None, ..about }).is_none());
+    }
+
     /// S-127: a flood of strangers becomes twenty mails and a summary, and one command is done with them.
     #[tokio::test]
     async fn a_flood_is_told_in_one_word() {
@@ -279,15 +352,7 @@ mod tests {
                 let read = Understanding { evidence: "[]".into(), ..Understanding::default() };
                 store.apply(NOW, stored.id, NOW, &read, &Effect::Review).await.unwrap();
             }
-            let sender = Sender {
-                from: crate::model::address::Mailbox::parse("Monica <monica@example.org>").unwrap(),
-                reply: Address::parse("svar@example.org").unwrap(),
-                separator: '+',
-                organiser: "Monica".into(),
-                postal_address: String::new(),
-                notify: Some(Address::parse("monica@example.org").unwrap()),
-                confirmations: true,
-            };
+            let sender = sender();
             let keys = Keys::single(1, vec![7; 32]);
             assert_eq!(step(&store, &sender, &keys, &Layout::own(), NOW).await.unwrap(), 30);
             let queued = store.claim_notices(NOW, 100, "d1", NOW + 60_000).await.unwrap();

@@ -68,6 +68,18 @@ pub(super) async fn join(conn: &mut Conn, now: i64, list_id: i64, contact_id: i6
     Ok(conn.execute(sql, values![list_id, contact_id, basis, proof, now]).await? > 0)
 }
 
+/// The contact of a person's address; made where there is none. What is known of one that is there stays.
+pub(super) async fn find_or_add(tx: &mut Conn, now: i64, inbound_id: i64, person: &Person) -> Result<i64, Error> {
+    let key = [person.address.key()];
+    if let Some(known) = known_people(tx, &key).await?.remove(&key[0]) {
+        return Ok(known.id);
+    }
+    insert(tx, now, &[person]).await?;
+    let added = known_people(tx, &key).await?.remove(&key[0]).ok_or(Error::Gone)?;
+    event::write(tx, now, &[Event::new("contact.added", Cause::Inbound).inbound(inbound_id).contact(added.id)]).await?;
+    Ok(added.id)
+}
+
 impl Store {
     /// Takes in people and makes them members of a list, all or nobody. `proof` says where they come from (S-180).
     ///

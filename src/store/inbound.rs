@@ -1,16 +1,21 @@
 //! Messages that came in: stored raw first, understood later, applied once.
 
+use std::borrow::Cow;
+
 use sqlx::FromRow;
 
 use super::answer::{self, Asked};
 use super::db::{Conn, values};
 use super::suppression::{self, Suppress};
-use super::{Error, Store, event};
+use super::wish::{self, Confirming};
+use super::{Error, Store, contact, event};
 use crate::model::address::Address;
 use crate::model::answer::{Choice, Given, Meeting, Via};
+use crate::model::contact::Person;
 use crate::model::event::{Cause, Event};
 use crate::model::inbound::{Intent, Kind, Source};
 use crate::model::suppression::Reason;
+use crate::model::wish::ASKED;
 
 /// A message as it came.
 #[derive(Clone, Debug)]
@@ -111,6 +116,8 @@ pub struct Understanding {
     pub contact_id: Option<i64>,
     /// What it is about.
     pub campaign_id: Option<i64>,
+    /// The wish that it answers.
+    pub wish_id: Option<i64>,
 }
 
 /// What a message does.
@@ -138,6 +145,15 @@ pub enum Effect {
     File,
     /// Waits for a person.
     Review,
+    /// Waits for a person too; but first its writer, who was not asked, is asked to confirm by mail what they wish.
+    Ask(Person),
+    /// Confirms a wish: its writer becomes a contact, and their yes goes on record.
+    Confirm {
+        /// The writer of the wish.
+        who: Person,
+        /// People besides them, where the confirmation says something of it.
+        guests: Option<u32>,
+    },
 }
 
 /// What a person decides about a message.
@@ -279,6 +295,7 @@ impl Store {
     /// Where the database fails; then nothing was recorded and the message is taken up again.
     pub async fn apply(&self, now: i64, id: i64, received_at: i64, read: &Understanding, effect: &Effect) -> Result<bool, Error> {
         let mut tx = self.db.begin().await?;
+        let read = &*completed(&mut tx, now, id, read, effect).await?;
         if !record(&mut tx, now, id, read, effect).await? {
             return Ok(false);
         }
@@ -301,9 +318,13 @@ impl Store {
                     answer::register(&mut tx, now, asked, &given).await?;
                 }
             }
-            Effect::Suppress(reason) => suppress_contact(&mut tx, now, id, read.contact_id, *reason, Cause::Inbound).await?,
+            Effect::Suppress(reason) => match (read.contact_id, read.wish_id) {
+                (None, Some(wish_id)) => wish::suppress_writer(&mut tx, now, id, wish_id, *reason).await?,
+                (contact_id, _) => suppress_contact(&mut tx, now, id, contact_id, *reason, Cause::Inbound).await?,
+            },
             Effect::Bounce { hard, words } => bounce(&mut tx, now, id, read, *hard, words).await?,
-            Effect::File | Effect::Review => {}
+            Effect::Confirm { guests, .. } => confirm(&mut tx, now, id, received_at, read, *guests).await?,
+            Effect::File | Effect::Review | Effect::Ask(_) => {}
         }
         tx.commit().await?;
         Ok(true)
@@ -422,25 +443,60 @@ fn overtaken(id: i64, choice: Choice) -> Error {
     ))
 }
 
+/// What is kept of a message that states or confirms a wish: only the tables tell what it is about, or whose it is.
+async fn completed<'a>(
+    tx: &mut Conn,
+    now: i64,
+    id: i64,
+    read: &'a Understanding,
+    effect: &Effect,
+) -> Result<Cow<'a, Understanding>, Error> {
+    Ok(match effect {
+        Effect::Ask(who) => Cow::Owned(match wish::ask(tx, now, id, who).await? {
+            Ok(campaign_id) => Understanding { campaign_id: Some(campaign_id), why: ASKED.to_owned(), ..read.clone() },
+            Err(why) => Understanding { why: why.to_owned(), ..read.clone() },
+        }),
+        Effect::Confirm { who, .. } => {
+            let contact_id = contact::find_or_add(tx, now, id, who).await?;
+            Cow::Owned(Understanding { contact_id: Some(contact_id), ..read.clone() })
+        }
+        _ => Cow::Borrowed(read),
+    })
+}
+
+async fn confirm(
+    tx: &mut Conn,
+    now: i64,
+    inbound_id: i64,
+    received_at: i64,
+    read: &Understanding,
+    guests: Option<u32>,
+) -> Result<(), Error> {
+    let (Some(wish_id), Some(contact_id)) = (read.wish_id, read.contact_id) else { return Ok(()) };
+    let (words, from) = (&read.own_words, &read.from_address);
+    wish::confirm(tx, now, Confirming { wish_id, inbound_id, received_at, contact_id, guests, words, from }).await
+}
+
 fn what_of(effect: &Effect) -> &'static str {
     match effect {
-        Effect::Answer { .. } | Effect::Suppress(_) | Effect::Bounce { .. } => "inbound.applied",
+        Effect::Answer { .. } | Effect::Suppress(_) | Effect::Bounce { .. } | Effect::Confirm { .. } => "inbound.applied",
         Effect::File => "inbound.filed",
-        Effect::Review => "inbound.waits",
+        Effect::Review | Effect::Ask(_) => "inbound.waits",
     }
 }
 
 async fn record(tx: &mut Conn, now: i64, id: i64, read: &Understanding, effect: &Effect) -> Result<bool, Error> {
     let (state, told_at) = match effect {
-        Effect::Answer { .. } | Effect::Suppress(Reason::Unsubscribed) => ("applied", None),
+        Effect::Answer { .. } | Effect::Confirm { .. } | Effect::Suppress(Reason::Unsubscribed) => ("applied", None),
         Effect::Suppress(_) | Effect::Bounce { .. } => ("applied", Some(now)),
         Effect::File => ("filed", Some(now)),
-        Effect::Review => ("review", None),
+        Effect::Review | Effect::Ask(_) => ("review", None),
     };
     let sql = "UPDATE inbound SET state = $1, kind = $2, intent = $3, guests = $4, confidence = $5, own_words = $6, subject = $7,
                    from_address = $8, message_id = $9, reference_ids = $10, language = $11, evidence = $12, secondary = $13,
-                   matched_by = $14, why = $15, no_reply_why = $16, delivery_id = $17, contact_id = $18, campaign_id = $19, told_at = $20
-               WHERE id = $21 AND state = 'stored'";
+                   matched_by = $14, why = $15, no_reply_why = $16, delivery_id = $17, contact_id = $18, campaign_id = $19, wish_id = $20,
+                   told_at = $21
+               WHERE id = $22 AND state = 'stored'";
     let values = values![
         state,
         read.kind.map(Kind::as_str),
@@ -461,6 +517,7 @@ async fn record(tx: &mut Conn, now: i64, id: i64, read: &Understanding, effect: 
         read.delivery_id,
         read.contact_id,
         read.campaign_id,
+        read.wish_id,
         told_at,
         id,
     ];

@@ -17,6 +17,7 @@ mod relay;
 mod standing;
 mod status;
 mod suppression;
+mod wish;
 
 pub use answer::AnswerRow;
 pub use campaign::{Campaign, DueCampaign};
@@ -29,6 +30,7 @@ pub use notice::{ClaimedNotice, NewNotice, Untold};
 pub use relay::RelayPause;
 pub use standing::StandingRow;
 pub use status::{Recent, Status};
+pub use wish::Wish;
 
 use db::Db;
 

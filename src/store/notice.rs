@@ -62,12 +62,18 @@ pub struct Untold {
     pub recorded: Option<String>,
     /// The guests of that answer.
     pub recorded_guests: Option<i64>,
+    /// The language of its words; empty where unknown.
+    pub language: Option<String>,
+    /// The wish that it answers.
+    pub wish_id: Option<i64>,
+    /// Who is to be asked whether they wish what it says, where it states a wish.
+    pub wish_address: Option<String>,
 }
 
 /// A notice to be sent.
 #[derive(Clone, Debug)]
 pub struct NewNotice {
-    /// `confirmation`, `question`, `review`, `writer` or `summary`: with the message it makes the notice unique.
+    /// `confirmation`, `wish`, `question`, `review`, `writer` or `summary`: with the message it makes the notice unique.
     pub about: &'static str,
     /// To whom.
     pub recipient: String,
@@ -85,7 +91,7 @@ pub struct NewNotice {
     pub references: String,
     /// The key that signs its tokens.
     pub key_id: u8,
-    /// Its Reply-To: for a confirmation the delivery's token, for the organiser the writer's address.
+    /// Its Reply-To: a token of the delivery or the wish, for the organiser the writer's address.
     pub reply_to: String,
 }
 
@@ -108,7 +114,7 @@ pub struct ClaimedNotice {
     pub reference_ids: String,
     /// The key that signs its tokens.
     pub key_id: i64,
-    /// Its Reply-To: for a confirmation the delivery's token, for the organiser the writer's address.
+    /// Its Reply-To: a token of the delivery or the wish, for the organiser the writer's address.
     pub reply_to: String,
     /// Attempts, this one included.
     pub attempts: i64,
@@ -140,8 +146,10 @@ impl Store {
         let sql = "SELECT i.id, i.state, i.kind, i.intent, i.guests, i.own_words, i.subject, i.from_address, i.envelope_from, i.message_id,
                        i.reference_ids, i.secondary, i.no_reply_why, i.why, i.delivery_id, i.contact_id, c.address AS contact_address,
                        c.first_name, c.last_name, c.language AS contact_language, i.campaign_id, ca.name AS campaign, ca.kind AS campaign_kind,
-                       ca.language AS campaign_language, a.choice AS recorded, a.guests AS recorded_guests
+                       ca.language AS campaign_language, a.choice AS recorded, a.guests AS recorded_guests,
+                       i.language, i.wish_id, w.address AS wish_address
                    FROM inbound i LEFT JOIN contact c ON c.id = i.contact_id LEFT JOIN campaign ca ON ca.id = i.campaign_id
+                   LEFT JOIN wish w ON w.inbound_id = i.id
                    LEFT JOIN answer a ON a.campaign_id = i.campaign_id AND a.contact_id = i.contact_id AND a.superseded_at IS NULL
                    WHERE i.told_at IS NULL AND i.state IN ('applied', 'review', 'settled') ORDER BY i.id LIMIT $1";
         self.db.read().await?.all(sql, values![limit]).await
@@ -197,7 +205,7 @@ impl Store {
     /// Where the database fails.
     pub async fn count_words_to(&self, recipient: &str, since: i64) -> Result<(i64, i64), Error> {
         let sql = "SELECT COUNT(*), COUNT(CASE WHEN about = 'summary' THEN 1 END) FROM notice
-                   WHERE recipient = $1 AND composed_at > $2 AND about <> 'confirmation'";
+                   WHERE recipient = $1 AND composed_at > $2 AND about NOT IN ('confirmation', 'wish')";
         self.db.read().await?.first::<(i64, i64)>(sql, values![recipient, since]).await?.ok_or(Error::Gone)
     }
 
@@ -219,7 +227,10 @@ impl Store {
     /// Where the database fails.
     pub async fn stop_of_notice(&self, id: i64) -> Result<Option<Stop>, Error> {
         let sql = "SELECT n.id FROM notice n JOIN contact c ON c.id = n.contact_id JOIN suppression s ON s.address_key = c.address_key
-                   WHERE n.id = $1 AND (n.says <> 'unsubscribe' OR s.reason <> 'unsubscribed')";
+                   WHERE n.id = $1 AND (n.says <> 'unsubscribe' OR s.reason <> 'unsubscribed')
+                   UNION ALL
+                   SELECT n.id FROM notice n JOIN wish w ON w.inbound_id = n.inbound_id JOIN suppression s ON s.address_key = w.address_key
+                   WHERE n.id = $1 AND n.about = 'wish'";
         let row = self.db.read().await?.first::<(i64,)>(sql, values![id]).await?;
         Ok(row.map(|_| Stop::Suppressed))
     }

@@ -541,3 +541,132 @@ async fn a_relay_that_was_paused_stays_so_until_it_is_resumed() {
         store.close().await;
     }
 }
+
+async fn wished(store: &Store, hash: &str, now: i64, who: &Person) -> i64 {
+    let raw = Raw { source: Source::Stdin, envelope_from: None, recipient: "", content_hash: hash, bytes: b"raw".to_vec() };
+    let stored = store.store_raw(now, &raw).await.unwrap();
+    let own_words = format!("Jag vill vara med, {hash}");
+    let read = Understanding { own_words, intent: Some(Intent::Yes), guests: Some(2), evidence: "[]".into(), ..Understanding::default() };
+    assert!(store.apply(now, stored.id, now, &read, &Effect::Ask(who.clone())).await.unwrap());
+    assert!(!store.apply(now, stored.id, now, &read, &Effect::Ask(who.clone())).await.unwrap());
+    stored.id
+}
+
+async fn reason_of(store: &Store, id: i64) -> Option<String> {
+    store.list_review(100).await.unwrap().into_iter().find(|row| row.id == id).and_then(|row| row.why)
+}
+
+/// S-188, S-213: the confirmation makes contact, membership and answer, keeps the proof, and leaves nothing waiting.
+#[tokio::test]
+async fn a_wish_counts_once_it_is_confirmed() {
+    for (store, _dir) in stores().await {
+        sending_to(&store, 1).await;
+        let eva = Person { language: "sv".into(), ..person("Eva@example.net", "Eva") };
+        let day = crate::model::wish::ONCE_IN_MS;
+        let first = wished(&store, "1", NOW, &eva).await;
+        let again = wished(&store, "2", NOW + day, &eva).await;
+        for id in [first, again] {
+            assert_eq!(reason_of(&store, id).await.as_deref(), Some(crate::model::wish::ASKED));
+        }
+        assert_eq!((store.status("natverk").await.unwrap().review, store.find_contact(&eva.address).await.unwrap()), (2, None));
+        let wish = store.find_wish(again).await.unwrap().unwrap();
+        assert_eq!((wish.address.as_str(), wish.state.as_str(), wish.contact_id, wish.question), ("Eva@example.net", "review", None, None));
+        let read = Understanding {
+            own_words: "JA".into(),
+            intent: Some(Intent::Yes),
+            evidence: "[]".into(),
+            campaign_id: Some(wish.campaign_id),
+            wish_id: Some(again),
+            ..Understanding::default()
+        };
+        for hash in ["3", "4"] {
+            incoming(&store, hash, read.clone(), Effect::Confirm { who: eva.clone(), guests: None }).await;
+        }
+        let status = store.status("natverk").await.unwrap();
+        assert_eq!((status.answers.yes, status.guests, status.review), (1, 2, 0));
+        assert_eq!(store.list_answers("natverk").await.unwrap()[0].comment, "Jag vill vara med, 2");
+        assert_eq!(store.lists().await.unwrap(), [("chefer".to_owned(), 2), ("natverket".to_owned(), 1)]);
+        let contact = store.find_contact(&eva.address).await.unwrap().unwrap();
+        let history = store.history(contact.id).await.unwrap();
+        let count = |what: &str| history.iter().filter(|row| row.what == what).count();
+        assert_eq!((count("contact.added"), count("wish.confirmed"), count("answer.registered"), count("answer.repeated")), (1, 1, 1, 1));
+        assert_eq!((count("membership.joined"), store.list_decided(0, 10).await.unwrap().len()), (2, 0));
+        let proof = history.iter().find(|row| row.what == "wish.confirmed").unwrap().detail();
+        assert_eq!(
+            (&proof["written"], &proof["confirmed"], &proof["settles"]),
+            (&"Jag vill vara med, 2".into(), &"JA".into(), &serde_json::json!([first, again]))
+        );
+        let wish = store.find_wish(again).await.unwrap().unwrap();
+        assert_eq!((wish.state.as_str(), wish.contact_id, wish.confirmed_at), ("applied", Some(contact.id), Some(NOW)));
+    }
+}
+
+/// S-127, S-231: one question a day to an address, however it is spelled, and twenty an hour to all.
+#[tokio::test]
+async fn nobody_is_asked_too_often() {
+    for (store, _dir) in stores().await {
+        sending_to(&store, 1).await;
+        let first = wished(&store, "1", NOW, &person("eva@example.net", "")).await;
+        let second = wished(&store, "2", NOW + 1, &person("EVA@Example.net", "")).await;
+        assert!(store.find_wish(first).await.unwrap().is_some() && store.find_wish(second).await.unwrap().is_none());
+        assert!(reason_of(&store, second).await.unwrap().ends_with("within the last 24 hours"));
+        for n in 0..25 {
+            wished(&store, &format!("n{n}"), NOW + 2, &person(&format!("n{n}@example.net"), "")).await;
+        }
+        let asked = store.list_review(100).await.unwrap().into_iter().filter(|row| row.why.as_deref() == Some("asked to confirm by mail"));
+        assert_eq!(asked.count(), 20);
+    }
+}
+
+/// S-231: the unique key decides where two daemons ask at once.
+#[tokio::test]
+async fn two_messages_at_once_are_asked_about_once() {
+    for (store, _dir) in stores().await {
+        sending_to(&store, 1).await;
+        let mut tasks = tokio::task::JoinSet::new();
+        for n in 0..6 {
+            let store = store.clone();
+            tasks.spawn(async move { wished(&store, &n.to_string(), NOW, &person("eva@example.net", "Eva")).await });
+        }
+        let mut asked = 0;
+        for id in tasks.join_all().await {
+            asked += usize::from(store.find_wish(id).await.unwrap().is_some());
+        }
+        assert_eq!((asked, store.list_review(10).await.unwrap().len()), (1, 6));
+    }
+}
+
+/// S-53, S-186: an opt-out stops a question that waits, and one of somebody unknown counts too.
+#[tokio::test]
+async fn somebody_who_was_asked_can_say_stop() {
+    for (store, _dir) in stores().await {
+        sending_to(&store, 1).await;
+        let eva = person("eva@example.net", "");
+        let id = wished(&store, "1", NOW, &eva).await;
+        let untold = store.list_untold(10).await.unwrap().remove(0);
+        assert_eq!((untold.wish_address.as_deref(), untold.campaign.as_deref()), (Some("eva@example.net"), Some("natverk")));
+        let question = NewNotice {
+            about: "wish",
+            recipient: "eva@example.net".into(),
+            contact_id: None,
+            says: "1:wish".into(),
+            subject: "Vill du?".into(),
+            body: "Svara JA".into(),
+            in_reply_to: String::new(),
+            references: String::new(),
+            key_id: 1,
+            reply_to: "svar+x@example.org".into(),
+        };
+        assert_eq!(store.tell(NOW, &untold, &[question]).await.unwrap(), 1);
+        assert_eq!(store.find_wish(id).await.unwrap().unwrap().question.as_deref(), Some("Svara JA"));
+        let claimed = store.claim_notices(NOW, 10, "d1", NOW + 60_000).await.unwrap();
+        assert_eq!(store.stop_of_notice(claimed[0].id).await.unwrap(), None);
+        let read =
+            Understanding { intent: Some(Intent::Unsubscribe), evidence: "[]".into(), wish_id: Some(id), ..Understanding::default() };
+        incoming(&store, "2", read, Effect::Suppress(Reason::Unsubscribed)).await;
+        assert_eq!(store.suppression_of(&eva.address).await.unwrap().unwrap().0, Reason::Unsubscribed);
+        assert_eq!(store.stop_of_notice(claimed[0].id).await.unwrap(), Some(Stop::Suppressed));
+        let later = wished(&store, "3", NOW + 2 * crate::model::wish::ONCE_IN_MS, &eva).await;
+        assert!(reason_of(&store, later).await.unwrap().contains("gets no mail from us"));
+    }
+}

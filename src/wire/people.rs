@@ -31,6 +31,8 @@ use crate::model::contact::Person;
 pub const MAX_COLUMNS: usize = 200;
 /// The most characters a cell may have.
 pub const MAX_FIELD: usize = 10_000;
+/// The most characters of a name that its bearer wrote.
+const MAX_OWN_NAME: usize = 120;
 
 /// The people of a file.
 pub struct People<'a> {
@@ -266,6 +268,16 @@ fn split_name(name: &str) -> (String, String) {
         _ => name.trim_matches(',').trim().rsplit_once(char::is_whitespace).unwrap_or((name.trim_matches(','), "")),
     };
     (first.trim().to_owned(), last.trim().to_owned())
+}
+
+/// First and family name, as somebody writes their own in From: on one line and with nothing in it that cannot be seen (S-8,
+/// S-232). An address is no name.
+#[must_use]
+pub fn own_name(name: &str) -> (String, String) {
+    let line: String =
+        text::visible(name).chars().map(|c| if c.is_control() || is_break(c) { ' ' } else { c }).take(MAX_OWN_NAME).collect();
+    let bare = line.trim().trim_matches(['"', '\'']);
+    if bare.contains('@') { (String::new(), String::new()) } else { split_name(bare) }
 }
 
 /// Name and address of `eva@example.org`, `Eva Berg <eva@example.org>` or `mailto:eva@example.org`.

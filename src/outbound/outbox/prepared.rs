@@ -75,7 +75,7 @@ pub(super) fn compose_notice(outbox: &Outbox, notice: &ClaimedNotice) -> Result<
         text: &notice.body,
         in_reply_to: &notice.in_reply_to,
         references: &notice.reference_ids,
-        is_answer: notice.about == "confirmation",
+        is_answer: matches!(notice.about.as_str(), "confirmation" | "wish"),
         date: DateTime::from_timestamp_millis(notice.composed_at).unwrap_or_default(),
     };
     compose::notice(&outbox.sender, &outbox.keys, &mail).map_err(|error| error.to_string())

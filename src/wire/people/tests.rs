@@ -333,3 +333,17 @@ proptest! {
         prop_assert_eq!(read, written);
     }
 }
+
+/// S-8, S-232: what stands in From is a stranger's text.
+#[test]
+fn a_name_in_from_is_one_line_of_what_can_be_seen() {
+    let of = |name: &str| {
+        let (first, last) = own_name(name);
+        format!("{first}|{last}")
+    };
+    assert_eq!(of("Eva Berg"), "Eva|Berg");
+    assert_eq!(of("\"Berg, Eva\""), "Eva|Berg");
+    assert_eq!(of("E\u{202e}va\r\nBcc: x Berg"), "Eva  Bcc: x|Berg");
+    assert_eq!((of("eva@example.org"), of(""), of("Eva")), ("|".into(), "|".into(), "Eva|".into()));
+    assert!(of(&"x".repeat(5_000)).len() < 200);
+}
