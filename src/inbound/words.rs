@@ -76,10 +76,17 @@ pub struct Quote {
 pub struct Phrases {
     /// How the subject begins.
     pub subjects: Vec<String>,
-    /// Words that alone give a machine away: no person writes them of themselves in an answer.
+    /// How the subject of a read receipt begins.
+    pub receipts: Vec<String>,
+    /// Words that alone give a machine away: no person writes them in an answer. After `^` only where a sentence begins.
     pub phrases: Vec<String>,
-    /// Words of which two kinds together do.
-    pub hints: Vec<Vec<String>>,
+    /// Words that alone give away a filter which wants something of the sender before it delivers.
+    pub challenges: Vec<String>,
+    /// Name of a kind of mail → groups of words that a person may write too: the first group together with the second, or
+    /// with all the later ones, gives a machine away, where none of `answers` stands beside them.
+    pub together: BTreeMap<String, Vec<Vec<String>>>,
+    /// Words that a person answers with, or speaks of the invitation with.
+    pub answers: Vec<String>,
     /// Words that say the address is no longer in use: somebody should tend the list.
     pub gone: Vec<String>,
 }
@@ -153,8 +160,9 @@ impl Words {
             }
         }
         for phrases in [&mut self.auto, &mut self.bounce] {
-            let hints = phrases.hints.iter_mut().flatten();
-            for word in phrases.subjects.iter_mut().chain(&mut phrases.phrases).chain(hints).chain(&mut phrases.gone) {
+            let Phrases { subjects, receipts, phrases, challenges, together, answers, gone } = phrases;
+            let lists = [subjects, receipts, phrases, challenges, answers, gone];
+            for word in lists.into_iter().chain(together.values_mut().flatten()).flatten() {
                 *word = fold(word);
             }
         }
@@ -202,8 +210,23 @@ pub fn fold_char(c: char, out: &mut String) {
 #[derive(Debug)]
 pub struct Phrasebook {
     automaton: AhoCorasick,
-    /// For each phrase its language and the number of its group.
-    belongs: Vec<(&'static str, usize)>,
+    /// For each phrase its language, the number of its group, and whether it must begin a sentence.
+    belongs: Vec<(&'static str, usize, bool)>,
+}
+
+/// A phrase in a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found<'a> {
+    /// Whose words they are.
+    pub language: &'static str,
+    /// The number of the group among those of the language.
+    pub group: usize,
+    /// Where in the text it begins.
+    pub at: usize,
+    /// It says something only where a sentence begins.
+    pub at_start: bool,
+    /// The words.
+    pub words: &'a str,
 }
 
 impl Phrasebook {
@@ -214,8 +237,11 @@ impl Phrasebook {
         let mut phrases = Vec::new();
         for words in ALL.iter() {
             for (number, group) in groups(words).into_iter().enumerate() {
-                belongs.extend(group.iter().map(|_| (words.language.as_str(), number)));
-                phrases.extend(group);
+                for phrase in group {
+                    let bare = phrase.strip_prefix('^');
+                    belongs.push((words.language.as_str(), number, bare.is_some()));
+                    phrases.push(bare.unwrap_or(phrase));
+                }
             }
         }
         #[allow(clippy::expect_used, reason = "embedded phrases, far fewer than an automaton holds; read by a test")]
@@ -225,10 +251,14 @@ impl Phrasebook {
 
     /// Every phrase in a folded text, also within another: its language, its group and its words.
     pub fn find<'a>(&'a self, text: &'a str) -> impl Iterator<Item = (&'static str, usize, &'a str)> {
-        let found = self.automaton.find_overlapping_iter(text);
-        found.map(|at| {
-            let (language, group) = self.belongs[at.pattern().as_usize()];
-            (language, group, &text[at.range()])
+        self.find_placed(text).map(|f| (f.language, f.group, f.words))
+    }
+
+    /// As [`Phrasebook::find`], with the place of each.
+    pub fn find_placed<'a>(&'a self, text: &'a str) -> impl Iterator<Item = Found<'a>> {
+        self.automaton.find_overlapping_iter(text).map(|found| {
+            let (language, group, at_start) = self.belongs[found.pattern().as_usize()];
+            Found { language, group, at: found.start(), at_start, words: &text[found.range()] }
         })
     }
 }
@@ -251,9 +281,9 @@ mod tests {
 
     #[test]
     fn phrases_are_found_within_each_other() {
-        let book = Phrasebook::of(|w| w.auto.hints.iter().map(Vec::as_slice).collect());
+        let book = Phrasebook::of(|w| w.auto.together.get("absence").into_iter().flatten().map(Vec::as_slice).collect());
         let found: Vec<_> = book.find("im out of office until monday").filter(|(language, ..)| *language == "en").collect();
-        assert_eq!(found, [("en", 0, "out of office"), ("en", 1, "until")]);
+        assert_eq!(found, [("en", 0, "out of office"), ("en", 2, "until")]);
         assert_eq!(book.find("").count(), 0);
     }
 

@@ -40,6 +40,15 @@ pub fn cut(text: &str, name: &str, sent: Option<&str>) -> String {
     tidy(&own)
 }
 
+/// The lines of a text that are nobody else's, signature and all; and whether it quotes anything.
+#[must_use]
+pub fn unquoted(text: &str) -> (String, bool) {
+    let mut lines: Vec<Line<'_>> = text.lines().map(Line::of).collect();
+    attribution::mark(&mut lines);
+    let own: Vec<&str> = lines.iter().filter(|l| !l.quoted).map(|l| l.text).collect();
+    (own.join("\n"), own.len() < lines.len())
+}
+
 /// One line of the text and whether it is somebody else's.
 #[derive(Clone, Debug)]
 pub(crate) struct Line<'a> {
