@@ -1,7 +1,8 @@
 //! The answer goes on record, or to a person for review.
 //!
-//! [`step`] takes the stored messages one by one through all stations; [`decide`] is the rule: from what was understood
-//! and whose it is to what it does. Below certainty nothing is done: it waits with the best guess and the evidence.
+//! [`step`] takes the stored messages through all stations: understood several at once, applied one after the other.
+//! [`decide`] is the rule: from what was understood and whose it is to what it does. Below certainty nothing is done: it waits
+//! with the best guess and the evidence.
 
 use std::collections::VecDeque;
 
@@ -24,6 +25,8 @@ use crate::wire::report::{Report, ReportKind};
 
 /// How many messages are taken up in one step.
 const BATCH: i64 = 50;
+/// At most so many are held whole in memory at once.
+const AT_ONCE: usize = 8;
 /// More Received fields than this are a loop (S-129).
 const MAX_HOPS: usize = 50;
 
@@ -74,12 +77,12 @@ impl Whose {
     }
 }
 
-/// Takes up stored messages. How many. They are understood on all processors at once and applied in the order they came.
+/// Takes up stored messages. How many. They are understood on several processors at once and applied in the order they came.
 ///
 /// # Errors
 /// Where the database fails; what was not applied comes again.
 pub async fn step(store: &Store, own: &Own, sent: &impl SentText, now: i64) -> Result<usize, Error> {
-    let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+    let at_once = std::thread::available_parallelism().map_or(1, usize::from).min(AT_ONCE);
     let waiting = store.list_stored(BATCH).await?;
     let mut begun = VecDeque::with_capacity(at_once);
     for message in &waiting {
@@ -100,7 +103,6 @@ pub async fn step(store: &Store, own: &Own, sent: &impl SentText, now: i64) -> R
 struct Begun<'a> {
     message: &'a Waiting,
     envelope: Envelope,
-    whose: Whose,
     /// Gives `None` where it cannot be read.
     reading: JoinHandle<Option<Understood>>,
 }
@@ -111,18 +113,22 @@ async fn begin<'a>(store: &Store, own: &Own, sent: &impl SentText, message: &'a 
     let envelope = Envelope { from: message.envelope_from.clone(), to };
     let raw = store.raw_of(message.id).await?;
     let Some(parsed) = apart(move || parse::read(&raw)).await else {
-        return Ok(Begun { message, envelope, whose: Whose::Nobody, reading: spawn_blocking(|| None) });
+        return Ok(Begun { message, envelope, reading: spawn_blocking(|| None) });
     };
     let whose = whose(store, own, &envelope, &parsed).await?;
     let around = Around { envelope: envelope.clone(), is_tied: whose.is_signed(), sent: whose.sent(sent).await };
     let reading = spawn_blocking(move || Some(understand_parsed(parsed, &around)));
-    Ok(Begun { message, envelope, whose, reading })
+    Ok(Begun { message, envelope, reading })
 }
 
+/// Whose it is counts as it stands now, after the messages before it: one of them may have ended all mail, or confirmed a wish.
 async fn finish(store: &Store, own: &Own, now: i64, begun: Begun<'_>) -> Result<(), Error> {
-    let Begun { message, envelope, whose, reading } = begun;
+    let Begun { message, envelope, reading } = begun;
     let (read, effect) = match reading.await.ok().flatten() {
-        Some(understood) => decide(&understood, &whose, own, &envelope, message.received_at),
+        Some(understood) => {
+            let whose = whose(store, own, &envelope, &understood.parsed).await?;
+            decide(&understood, &whose, own, &envelope, message.received_at)
+        }
         None => unreadable(),
     };
     if read.kind.is_none() {
@@ -176,6 +182,7 @@ async fn whose(store: &Store, own: &Own, envelope: &Envelope, parsed: &Parsed) -
 #[must_use]
 pub fn decide(understood: &Understood, whose: &Whose, own: &Own, envelope: &Envelope, received_at: i64) -> (Understanding, Effect) {
     let (effect, why) = match whose {
+        _ if understood.parsed.received_count > MAX_HOPS => (Effect::File, "it went in a circle".to_owned()),
         Whose::Wish(wish) => effect_on_wish(understood, wish, received_at),
         Whose::Delivery(tied) => effect_of(understood, Some(tied)),
         Whose::Nobody => match wish::writer(understood, own, envelope) {
@@ -236,9 +243,6 @@ fn effect_on_wish(understood: &Understood, wish: &Wish, received_at: i64) -> (Ef
 fn effect_of(understood: &Understood, tied: Option<&Tied>) -> (Effect, String) {
     let file = |why: &str| (Effect::File, why.to_owned());
     let review = |why: &str| (Effect::Review, why.to_owned());
-    if understood.parsed.received_count > MAX_HOPS {
-        return file("it went in a circle");
-    }
     match (understood.kind, tied) {
         (Kind::Bounce, Some(tied)) if tied.clue.is_some() => bounce(understood, &tied.known),
         (Kind::Bounce, _) => file("a report that names no delivery of ours"),
@@ -373,5 +377,97 @@ fn name_of(effect: &Effect) -> &'static str {
         Effect::Review => "review",
         Effect::Ask(_) => "ask",
         Effect::Confirm { .. } => "confirm",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inbound::understand::understand;
+    use crate::model::contact::Person;
+    use crate::model::inbound::Source;
+    use crate::model::token::Keys;
+    use crate::store::Raw;
+    use crate::store::tests::{send_all, sending_to, stores, wished};
+
+    const NOW: i64 = 1_795_500_000_000;
+
+    struct NoText;
+
+    impl SentText for NoText {
+        async fn of(&self, _: i64) -> Option<String> {
+            None
+        }
+    }
+
+    fn own() -> Own {
+        let reply = Address::parse("svar@example.org").unwrap();
+        Own { reply, separator: '+', keys: Keys::single(1, vec![7; 32]), asks_strangers: true }
+    }
+
+    fn tagged(purpose: Purpose, id: i64) -> String {
+        format!("svar+{}@example.org", own().keys.write(purpose, id))
+    }
+
+    fn mail(from: &str, to: &str, words: &str) -> String {
+        format!("From: {from}\r\nTo: {to}\r\nSubject: Re: Natverket\r\n\r\n{words}\r\n")
+    }
+
+    async fn comes(store: &Store, to: &str, bytes: &str) {
+        let recipient = to.to_lowercase();
+        let envelope_from = Some("eva@example.net");
+        let raw = Raw { source: Source::Stdin, envelope_from, recipient: &recipient, content_hash: bytes, bytes: bytes.into() };
+        store.store_raw(NOW, &raw).await.unwrap();
+    }
+
+    async fn eva_wishes(store: &Store) -> String {
+        let eva = Person::new(Address::parse("eva@example.net").unwrap());
+        tagged(Purpose::Wish, wished(store, "1", NOW, &eva).await)
+    }
+
+    /// What is on record once so many words came to an address and were taken up in one step: yes, no, and what waits.
+    async fn after(store: &Store, from: &str, to: &str, words: [&str; 2]) -> (i64, i64, i64) {
+        for words in words {
+            comes(store, to, &mail(from, to, words)).await;
+        }
+        assert_eq!(step(store, &own(), &NoText, NOW).await.unwrap(), 2);
+        let status = store.status("natverk").await.unwrap();
+        (status.answers.yes, status.answers.no, status.review)
+    }
+
+    /// S-53: what came before in the same step counts.
+    #[tokio::test]
+    async fn messages_of_one_step_follow_on_each_other() {
+        for (store, _dir) in stores().await {
+            sending_to(&store, 1).await;
+            let delivery = tagged(Purpose::Reply, send_all(&store).await[0].id);
+            let left = after(&store, "person0@example.org", &delivery, ["Avregistrera mig", "Ja"]).await;
+            assert_eq!(left, (0, 0, 1));
+        }
+        for (words, counts) in [(["Avregistrera mig", "JA"], (0, 0, 2)), (["JA", "Nej tack"], (0, 1, 0))] {
+            for (store, _dir) in stores().await {
+                sending_to(&store, 1).await;
+                let question = eva_wishes(&store).await;
+                assert_eq!(after(&store, "eva@example.net", &question, words).await, counts, "{words:?}");
+            }
+        }
+    }
+
+    /// S-129: whosever it is.
+    #[tokio::test]
+    async fn what_went_in_a_circle_does_nothing() {
+        for (store, _dir) in stores().await {
+            sending_to(&store, 1).await;
+            let to = eva_wishes(&store).await;
+            let hops = "Received: from x by y; Mon, 23 Nov 2026 10:00:00 +0000\r\n".repeat(MAX_HOPS + 1);
+            let around = Around { is_tied: true, ..Around::default() };
+            let looped = understand(format!("{hops}{}", mail("eva@example.net", &to, "JA")).as_bytes(), &around);
+            let envelope = Envelope { from: None, to: Some(to) };
+            let asked = whose(&store, &own(), &envelope, &looped.parsed).await.unwrap();
+            assert!(matches!(asked, Whose::Wish(_)));
+            for whose in [asked, Whose::Nobody] {
+                assert_eq!(decide(&looped, &whose, &own(), &envelope, NOW).1, Effect::File);
+            }
+        }
     }
 }

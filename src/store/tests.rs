@@ -55,7 +55,7 @@ fn occurrence(slot: &str, at: i64) -> Occurrence {
 }
 
 /// A campaign to `n` people whose edition is open.
-async fn sending_to(store: &Store, n: usize) {
+pub(crate) async fn sending_to(store: &Store, n: usize) {
     store.import(NOW, "chefer", "people.csv", people(n).into_iter()).await.unwrap();
     let file = CampaignFile::parse(SOURCE).unwrap();
     assert!(store.add_campaign(NOW, &file, SOURCE).await.unwrap());
@@ -69,7 +69,7 @@ fn settled(id: i64, fate: Fate) -> Settled {
 }
 
 /// Sends everything that is due.
-async fn send_all(store: &Store) -> Vec<Claimed> {
+pub(crate) async fn send_all(store: &Store) -> Vec<Claimed> {
     let claimed = store.claim_deliveries(NOW, 1000, "d1", NOW + 60_000).await.unwrap();
     let ends: Vec<Settled> = claimed.iter().map(|c| settled(c.id, Fate::Sent)).collect();
     store.settle_deliveries(NOW, "d1", &ends).await.unwrap();
@@ -542,7 +542,7 @@ async fn a_relay_that_was_paused_stays_so_until_it_is_resumed() {
     }
 }
 
-async fn wished(store: &Store, hash: &str, now: i64, who: &Person) -> i64 {
+pub(crate) async fn wished(store: &Store, hash: &str, now: i64, who: &Person) -> i64 {
     let raw = Raw { source: Source::Stdin, envelope_from: None, recipient: "", content_hash: hash, bytes: b"raw".to_vec() };
     let stored = store.store_raw(now, &raw).await.unwrap();
     let own_words = format!("Jag vill vara med, {hash}");
