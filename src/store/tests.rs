@@ -556,7 +556,7 @@ async fn reason_of(store: &Store, id: i64) -> Option<String> {
     store.list_review(100).await.unwrap().into_iter().find(|row| row.id == id).and_then(|row| row.why)
 }
 
-/// S-188, S-213: the confirmation makes contact, membership and answer, keeps the proof, and leaves nothing waiting.
+/// S-180, S-188, S-213: the confirmation makes contact and answer, joins only what a yes leads to, keeps the proof, and leaves nothing waiting.
 #[tokio::test]
 async fn a_wish_counts_once_it_is_confirmed() {
     for (store, _dir) in stores().await {
@@ -585,12 +585,12 @@ async fn a_wish_counts_once_it_is_confirmed() {
         let status = store.status("natverk").await.unwrap();
         assert_eq!((status.answers.yes, status.guests, status.review), (1, 2, 0));
         assert_eq!(store.list_answers("natverk").await.unwrap()[0].comment, "Jag vill vara med, 2");
-        assert_eq!(store.lists().await.unwrap(), [("chefer".to_owned(), 2), ("natverket".to_owned(), 1)]);
+        assert_eq!(store.lists().await.unwrap(), [("chefer".to_owned(), 1), ("natverket".to_owned(), 1)]);
         let contact = store.find_contact(&eva.address).await.unwrap().unwrap();
         let history = store.history(contact.id).await.unwrap();
         let count = |what: &str| history.iter().filter(|row| row.what == what).count();
         assert_eq!((count("contact.added"), count("wish.confirmed"), count("answer.registered"), count("answer.repeated")), (1, 1, 1, 1));
-        assert_eq!((count("membership.joined"), store.list_decided(0, 10).await.unwrap().len()), (2, 0));
+        assert_eq!((count("membership.joined"), store.list_decided(0, 10).await.unwrap().len()), (1, 0));
         let proof = history.iter().find(|row| row.what == "wish.confirmed").unwrap().detail();
         assert_eq!(
             (&proof["written"], &proof["confirmed"], &proof["settles"]),

@@ -5,7 +5,7 @@ use sqlx::FromRow;
 use super::answer::{self, Asked};
 use super::db::{Conn, values};
 use super::suppression::{self, Suppress};
-use super::{Error, Store, contact, event};
+use super::{Error, Store, event};
 use crate::model::answer::{Choice, Given, Via};
 use crate::model::contact::Person;
 use crate::model::event::{Cause, Event};
@@ -115,8 +115,6 @@ pub(super) struct Confirming<'a> {
 #[derive(FromRow)]
 struct StatedRow {
     campaign_id: i64,
-    list_id: i64,
-    list: String,
     address_key: String,
     asked_at: i64,
     received_at: i64,
@@ -125,11 +123,11 @@ struct StatedRow {
     question: Option<String>,
 }
 
-/// Puts the wish on record as its writer's yes, makes them a member of the campaign's list, and keeps the proof of it (S-188).
+/// Puts the wish on record as its writer's yes, and keeps the proof of it (S-188). They were asked about this invitation alone, so
+/// nothing makes them a member of the list that it goes to (S-180).
 pub(super) async fn confirm(tx: &mut Conn, now: i64, by: Confirming<'_>) -> Result<(), Error> {
-    let sql = "SELECT w.campaign_id, ca.list_id, l.name AS list, w.address_key, w.asked_at, i.received_at, i.own_words, i.guests,
-                   n.body AS question
-               FROM wish w JOIN inbound i ON i.id = w.inbound_id JOIN campaign ca ON ca.id = w.campaign_id JOIN list l ON l.id = ca.list_id
+    let sql = "SELECT w.campaign_id, w.address_key, w.asked_at, i.received_at, i.own_words, i.guests, n.body AS question
+               FROM wish w JOIN inbound i ON i.id = w.inbound_id
                LEFT JOIN notice n ON n.inbound_id = w.inbound_id AND n.about = 'wish' WHERE w.inbound_id = $1";
     let stated = tx.first::<StatedRow>(sql, values![by.wish_id]).await?.ok_or(Error::Gone)?;
     let sql = "UPDATE wish SET confirmed_at = $1, confirmed_by = $2 WHERE inbound_id = $3 AND confirmed_at IS NULL";
@@ -138,7 +136,6 @@ pub(super) async fn confirm(tx: &mut Conn, now: i64, by: Confirming<'_>) -> Resu
         let event = Event::new("wish.confirmed", Cause::Inbound).inbound(by.inbound_id).contact(by.contact_id).campaign(stated.campaign_id);
         event::write(tx, now, &[event.detail(proof(&by, &stated, &settled))]).await?;
     }
-    join(tx, now, &by, &stated).await?;
     let asked = Asked {
         campaign_id: stated.campaign_id,
         contact_id: by.contact_id,
@@ -167,15 +164,6 @@ async fn close(tx: &mut Conn, now: i64, stated: &StatedRow, contact_id: i64) -> 
                WHERE state = 'review' AND id IN (SELECT inbound_id FROM wish WHERE address_key = $3 AND campaign_id = $4) RETURNING id";
     let settled: Vec<(i64,)> = tx.all(sql, values![contact_id, now, &stated.address_key, stated.campaign_id]).await?;
     Ok(settled.into_iter().map(|(id,)| id).collect())
-}
-
-async fn join(tx: &mut Conn, now: i64, by: &Confirming<'_>, stated: &StatedRow) -> Result<(), Error> {
-    let proof = format!("message {}, confirmed by message {}", by.wish_id, by.inbound_id);
-    if !contact::join(tx, now, stated.list_id, by.contact_id, "consent", &proof).await? {
-        return Ok(());
-    }
-    let event = Event::new("membership.joined", Cause::Inbound).inbound(by.inbound_id).contact(by.contact_id).campaign(stated.campaign_id);
-    event::write(tx, now, &[event.detail(serde_json::json!({ "list": stated.list, "proof": proof }))]).await
 }
 
 /// Somebody who was asked wants no mail: their address gets none, whether there is a contact of it or not (S-186).
