@@ -65,11 +65,11 @@ fn a_stranger_who_confirms_is_on_record() {
     assert!(!subject(&question.bytes).contains("pills") && !words.contains("kollega"), "nothing of a stranger's words is carried on");
     let waiting = home.json(["review", "--json"]);
     assert_eq!((&waiting[0]["why"], &waiting[0]["campaign"]), (&"asked to confirm by mail".into(), &"natverk".into()));
-    // S-213, S-231: the same again is the same, and another one within the day is asked nothing
+    // S-213, S-231: the same again is the same, and another one within seven days is asked nothing
     writes(&daemon, EVA, &mail);
     writes(&daemon, EVA, &first_mail(EVA, "2", "", "Hej igen! Jag vill vara med i nätverket, anmäl mig."));
     wait::until("the second mail waiting", wait::LONG, || (reasons(&home).len() == 2).then_some(()));
-    assert!(reasons(&home)[1].contains("within the last 24 hours"), "{:?}", reasons(&home));
+    assert!(reasons(&home)[1].contains("within the last seven days"), "{:?}", reasons(&home));
     // S-125: a machine confirms nothing
     assert!(
         bring(&daemon, &answered(&question, "Ja, jag är på semester till den 7 december.", "Auto-Submitted: auto-replied\n"))

@@ -99,6 +99,13 @@ impl Address {
         self.0.to_lowercase()
     }
 
+    /// The key less the tag that begins with a `+` in the local part: whatever the tag, it is mostly one mailbox (RFC 5233).
+    #[must_use]
+    pub fn mailbox_key(&self) -> String {
+        let mailbox = self.local().split_once('+').map_or(self.local(), |(name, _)| name);
+        if mailbox.is_empty() { self.key() } else { format!("{mailbox}@{}", self.domain()).to_lowercase() }
+    }
+
     /// What stands before the last `@`.
     #[must_use]
     pub fn local(&self) -> &str {
@@ -202,6 +209,18 @@ mod tests {
         assert_eq!(a.as_str(), "Eva.Berg+x@Example.ORG");
         assert_eq!(a.key(), "eva.berg+x@example.org");
         assert_eq!((a.local(), a.domain()), ("Eva.Berg+x", "Example.ORG"));
+    }
+
+    #[test]
+    fn a_mailbox_has_no_tag() {
+        for (address, mailbox) in [
+            ("Eva.Berg+x@Example.ORG", "eva.berg@example.org"),
+            ("eva+x+y@example.org", "eva@example.org"),
+            ("eva@example.org", "eva@example.org"),
+            ("+x@example.org", "+x@example.org"),
+        ] {
+            assert_eq!(Address::parse(address).unwrap().mailbox_key(), mailbox);
+        }
     }
 
     /// S-16: one address, whichever spelling its domain comes in.

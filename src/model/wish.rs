@@ -1,10 +1,10 @@
 //! The wish of somebody who was not asked to take part, and whether it may be put to them as a question.
 //!
 //! From can be forged: such a wish counts once the reader of that mailbox has confirmed it (S-188). So that nobody is
-//! flooded in somebody's name, an address is asked once a day (S-231), and all together so many in an hour (S-127).
+//! flooded in somebody's name, a mailbox is asked once in seven days, and all together so many in an hour (S-127, S-231).
 
-/// An address is asked at most once within this time (S-231).
-pub const ONCE_IN_MS: i64 = 24 * HOUR_MS;
+/// A mailbox is asked at most once within this time, whatever tag its address has (S-127).
+pub const ONCE_IN_MS: i64 = 7 * 24 * HOUR_MS;
 /// The time in which at most [`MOST_AN_HOUR`] are asked.
 pub const HOUR_MS: i64 = 3_600_000;
 /// As many are asked in an hour as the organiser gets words of them (S-127).
@@ -14,8 +14,8 @@ const OPEN_FOR_MS: i64 = 7 * 24 * HOUR_MS;
 
 /// Why a message waits whose writer was asked.
 pub const ASKED: &str = "asked to confirm by mail";
-/// Why nobody is asked: an address is, once a day.
-pub const ASKED_BEFORE: &str = "wants to take part, and was asked to confirm by mail within the last 24 hours";
+/// Why nobody is asked: a mailbox is, once in seven days.
+pub const ASKED_BEFORE: &str = "wants to take part, and was asked to confirm by mail within the last seven days";
 
 /// What is known at the moment somebody says that they want to take part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct Circumstances {
     pub open: Vec<i64>,
     /// The address gets no mail.
     pub is_suppressed: bool,
-    /// When this address was asked last, in milliseconds since 1970 (UTC).
+    /// When this mailbox was asked last, in milliseconds since 1970 (UTC).
     pub asked_at: Option<i64>,
     /// How many were asked within the last hour.
     pub asked_this_hour: i64,
@@ -79,7 +79,7 @@ mod tests {
 
     /// S-127, S-231.
     #[test]
-    fn an_address_is_asked_once_a_day_and_all_together_twenty_in_an_hour() {
+    fn a_mailbox_is_asked_once_in_seven_days_and_all_together_twenty_in_an_hour() {
         let asked = |ago: i64| campaign_to_ask_about(&Circumstances { asked_at: Some(NOW - ago), ..one_open() }, NOW);
         assert_eq!((asked(0), asked(ONCE_IN_MS - 1), asked(ONCE_IN_MS)), (Err(ASKED_BEFORE), Err(ASKED_BEFORE), Ok(7)));
         let many = |asked_this_hour| campaign_to_ask_about(&Circumstances { asked_this_hour, ..one_open() }, NOW);

@@ -68,16 +68,18 @@ impl Store {
 /// the question says is written later, from the row.
 pub(super) async fn ask(tx: &mut Conn, now: i64, inbound_id: i64, who: &Person) -> Result<Result<i64, &'static str>, Error> {
     let key = who.address.key();
-    let campaign_id = match campaign_to_ask_about(&circumstances(tx, now, &key).await?, now) {
+    let mailbox = who.address.mailbox_key();
+    let campaign_id = match campaign_to_ask_about(&circumstances(tx, now, &key, &mailbox).await?, now) {
         Ok(campaign_id) => campaign_id,
         Err(why) => return Ok(Err(why)),
     };
-    let sql = "UPDATE wish SET superseded_at = $1 WHERE address_key = $2 AND superseded_at IS NULL AND asked_at <= $3";
-    tx.execute(sql, values![now, &key, now - ONCE_IN_MS]).await?;
+    let sql = "UPDATE wish SET superseded_at = $1 WHERE mailbox_key = $2 AND superseded_at IS NULL AND asked_at <= $3";
+    tx.execute(sql, values![now, &mailbox, now - ONCE_IN_MS]).await?;
     // The unique key decides where two daemons ask at once.
-    let sql = "INSERT INTO wish (inbound_id, campaign_id, address, address_key, first_name, last_name, language, asked_at)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
-    let values = values![inbound_id, campaign_id, who.address.as_str(), key, &who.first_name, &who.last_name, &who.language, now];
+    let sql = "INSERT INTO wish (inbound_id, campaign_id, address, address_key, mailbox_key, first_name, last_name, language, asked_at)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING";
+    let address = who.address.as_str();
+    let values = values![inbound_id, campaign_id, address, key, mailbox, &who.first_name, &who.last_name, &who.language, now];
     if tx.execute(sql, values).await? == 0 {
         return Ok(Err(ASKED_BEFORE));
     }
@@ -85,11 +87,11 @@ pub(super) async fn ask(tx: &mut Conn, now: i64, inbound_id: i64, who: &Person) 
     Ok(Ok(campaign_id))
 }
 
-async fn circumstances(tx: &mut Conn, now: i64, key: &str) -> Result<Circumstances, Error> {
+async fn circumstances(tx: &mut Conn, now: i64, key: &str, mailbox: &str) -> Result<Circumstances, Error> {
     let sql = "SELECT id FROM campaign WHERE kind = 'invitation' AND state IN ('active', 'paused') ORDER BY id LIMIT 2";
     let open: Vec<(i64,)> = tx.all(sql, vec![]).await?;
     let suppressed = tx.number("SELECT COUNT(*) FROM suppression WHERE address_key = $1", values![key]).await?;
-    let last = tx.first::<(i64,)>("SELECT asked_at FROM wish WHERE address_key = $1 AND superseded_at IS NULL", values![key]).await?;
+    let last = tx.first::<(i64,)>("SELECT asked_at FROM wish WHERE mailbox_key = $1 AND superseded_at IS NULL", values![mailbox]).await?;
     Ok(Circumstances {
         open: open.into_iter().map(|(id,)| id).collect(),
         is_suppressed: suppressed > 0,
