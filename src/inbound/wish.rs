@@ -54,6 +54,9 @@ pub fn reply(understood: &Understood, wish: &Wish, received_at: i64, as_answer: 
         answer if wish.confirmed_at.is_some() && wish.contact_id.is_some() => answer,
         _ if wish.state != "review" => review("a reply to our question, but a person has decided about the wish"),
         _ if is_expired(wish.asked_at, received_at) => review("confirmed after more than seven days"),
+        (Effect::Answer { choice: Choice::Yes, .. }, _) if !is_by(understood, &wish.address) => {
+            review("confirmed from another address than the one that was asked")
+        }
         (Effect::Answer { choice: Choice::Yes, guests, .. }, why) => match confirmed(understood, wish) {
             Some(who) => (Effect::Confirm { who, guests }, why),
             None => review("not sure what it means"),
@@ -62,13 +65,16 @@ pub fn reply(understood: &Understood, wish: &Wish, received_at: i64, as_answer: 
     }
 }
 
+fn is_by(understood: &Understood, address: &str) -> bool {
+    understood.parsed.from.as_deref().is_some_and(|from| is_same(from, address))
+}
+
 /// The writer of the wish, by the name they give now, else by that of the wish, which anybody may have written.
 fn confirmed(understood: &Understood, wish: &Wish) -> Option<Person> {
     let address = Address::parse(&wish.address).ok()?;
     let language = wish.language.clone();
     let now = named(understood, address.clone());
-    let is_author = understood.parsed.from.as_deref().is_some_and(|from| is_same(from, &wish.address));
-    if is_author && !now.first_name.is_empty() {
+    if !now.first_name.is_empty() {
         return Some(Person { language, ..now });
     }
     Some(Person { first_name: wish.first_name.clone(), last_name: wish.last_name.clone(), language, ..Person::new(address) })
@@ -211,11 +217,17 @@ mod tests {
         }
     }
 
-    /// S-117: another address with the token confirms for the address that was asked, under the name of the wish.
+    /// S-188: who was asked confirms, under the name of the wish where they give none; an opt-out may come from anybody.
     #[test]
-    fn a_confirmation_by_another_hand_is_for_who_was_asked() {
-        let other = read(&HEAD.replace("Eva Berg <eva@example.com>", "Bo <bo@example.net>"), "JA", &envelope());
-        let (Effect::Confirm { who, .. }, _) = reply(&other, &wish(), NOW, yes()) else { panic!("not confirmed") };
+    fn only_the_address_that_was_asked_confirms() {
+        let by = |from: &str, answer: (Effect, String)| {
+            reply(&read(&HEAD.replace("Eva Berg <eva@example.com>", from), "JA", &envelope()), &wish(), NOW, answer).0
+        };
+        let leave = (Effect::Suppress(Reason::Unsubscribed), String::new());
+        for other in ["Bo <bo@example.net>", "Eva Berg <eva+x@example.com>", ""] {
+            assert_eq!((by(other, yes()), by(other, leave.clone())), (Effect::Review, leave.0.clone()), "{other}");
+        }
+        let Effect::Confirm { who, .. } = by("EVA@example.com", yes()) else { panic!("not confirmed") };
         assert_eq!((who.address.as_str(), who.first_name.as_str()), ("Eva@example.com", "Forged"));
     }
 }
