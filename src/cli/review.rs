@@ -18,7 +18,7 @@ pub(super) struct Args {
     /// What it means: yes, no, maybe, unsubscribe, or other to record nothing.
     #[arg(requires = "id", value_parser = ["yes", "no", "maybe", "unsubscribe", "other"])]
     decision: Option<String>,
-    /// Be done at once with all that wait and are tied to no contact; they are kept, and nothing is recorded.
+    /// Be done at once with all that wait and are tied to no contact, and are not asked to confirm; they are kept, and nothing is recorded.
     #[arg(long, conflicts_with_all = ["id", "decision", "guests", "contact", "campaign"])]
     strangers: bool,
     /// People who come besides the writer.

@@ -11,7 +11,7 @@ use crate::model::address::{Address, is_same};
 use crate::model::answer::Choice;
 use crate::model::contact::Person;
 use crate::model::inbound::{Envelope, Intent, Kind};
-use crate::model::wish::is_expired;
+use crate::model::wish::{DECIDED, is_expired};
 use crate::store::{Effect, Wish};
 use crate::wire::people::own_name;
 
@@ -52,7 +52,7 @@ pub fn reply(understood: &Understood, wish: &Wish, received_at: i64, as_answer: 
         (Effect::Suppress(reason), why) => (Effect::Suppress(reason), why),
         // Confirmed before, so it is an answer as any other.
         answer if wish.confirmed_at.is_some() && wish.contact_id.is_some() => answer,
-        _ if wish.state != "review" => review("a reply to our question, but a person has decided about the wish"),
+        _ if wish.state != "review" => review(DECIDED),
         _ if is_expired(wish.asked_at, received_at) => review("confirmed after more than seven days"),
         (Effect::Answer { choice: Choice::Yes, .. }, _) if !is_by(understood, &wish.address) => {
             review("confirmed from another address than the one that was asked")

@@ -10,12 +10,15 @@ pub const HOUR_MS: i64 = 3_600_000;
 /// As many are asked in an hour as the organiser gets words of them (S-127).
 const MOST_AN_HOUR: i64 = 20;
 /// A question is confirmed within this time, or by a person (S-212).
-const OPEN_FOR_MS: i64 = 7 * 24 * HOUR_MS;
+pub const OPEN_FOR_MS: i64 = 7 * 24 * HOUR_MS;
 
 /// Why a message waits whose writer was asked.
 pub const ASKED: &str = "asked to confirm by mail";
 /// Why nobody is asked: a mailbox is, once in seven days.
 pub const ASKED_BEFORE: &str = "wants to take part, and was asked to confirm by mail within the last seven days";
+
+/// Why a reply to the question confirms nothing any more.
+pub const DECIDED: &str = "a reply to our question, but a person has decided about the wish";
 
 /// What is known at the moment somebody says that they want to take part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use crate::model::contact::Person;
 use crate::model::event::{Cause, Event};
 use crate::model::inbound::{Intent, Kind, Source};
 use crate::model::suppression::Reason;
-use crate::model::wish::ASKED;
+use crate::model::wish::{ASKED, DECIDED, OPEN_FOR_MS};
 
 /// A message as it came.
 #[derive(Clone, Debug)]
@@ -295,7 +295,8 @@ impl Store {
     /// Where the database fails; then nothing was recorded and the message is taken up again.
     pub async fn apply(&self, now: i64, id: i64, received_at: i64, read: &Understanding, effect: &Effect) -> Result<bool, Error> {
         let mut tx = self.db.begin().await?;
-        let read = &*completed(&mut tx, now, id, read, effect).await?;
+        let (read, effect) = completed(&mut tx, now, id, read, effect).await?;
+        let read = &*read;
         if !record(&mut tx, now, id, read, effect).await? {
             return Ok(false);
         }
@@ -342,15 +343,21 @@ impl Store {
         self.db.read().await?.all(sql, values![limit]).await
     }
 
-    /// A person is done with everything that waits and is tied to nobody. How many messages that were.
+    /// A person is done with everything that waits and is tied to nobody, but for wishes whose question can still be confirmed, and
+    /// replies to it. How many messages that were.
     ///
     /// # Errors
     /// Where the database fails; then nothing is changed.
     pub async fn dismiss_strangers(&self, now: i64) -> Result<usize, Error> {
         let mut tx = self.db.begin().await?;
         let sql = "UPDATE inbound SET state = 'settled', intent = 'other', decided_at = $1, told_at = $1
-                   WHERE state = 'review' AND contact_id IS NULL RETURNING id";
-        let dismissed: Vec<(i64,)> = tx.all(sql, values![now]).await?;
+                   WHERE state = 'review' AND contact_id IS NULL AND NOT EXISTS (
+                       SELECT 1 FROM wish w JOIN inbound first ON first.id = w.inbound_id
+                       LEFT JOIN notice n ON n.inbound_id = w.inbound_id AND n.about = 'wish'
+                       WHERE w.inbound_id IN (inbound.id, inbound.wish_id) AND first.state = 'review'
+                           AND COALESCE(n.settled_at, w.asked_at) >= $2)
+                   RETURNING id";
+        let dismissed: Vec<(i64,)> = tx.all(sql, values![now, now - OPEN_FOR_MS]).await?;
         let event = |id: i64| Event::new("inbound.decided", Cause::Operator).inbound(id).detail(serde_json::json!({ "as": "other" }));
         event::write(&mut tx, now, &dismissed.iter().map(|(id,)| event(*id)).collect::<Vec<_>>()).await?;
         tx.commit().await?;
@@ -443,25 +450,31 @@ fn overtaken(id: i64, choice: Choice) -> Error {
     ))
 }
 
-/// What is kept of a message that states or confirms a wish: only the tables tell what it is about, or whose it is.
+/// What is kept of a message that states or confirms a wish: only the tables tell what it is about, or whose it is; and with it
+/// what the message does, for a person may have decided meanwhile.
 async fn completed<'a>(
     tx: &mut Conn,
     now: i64,
     id: i64,
     read: &'a Understanding,
-    effect: &Effect,
-) -> Result<Cow<'a, Understanding>, Error> {
-    Ok(match effect {
-        Effect::Ask(who) => Cow::Owned(match wish::ask(tx, now, id, who).await? {
+    effect: &'a Effect,
+) -> Result<(Cow<'a, Understanding>, &'a Effect), Error> {
+    let read = match (effect, read.wish_id) {
+        (Effect::Ask(who), _) => match wish::ask(tx, now, id, who).await? {
             Ok(campaign_id) => Understanding { campaign_id: Some(campaign_id), why: ASKED.to_owned(), ..read.clone() },
             Err(why) => Understanding { why: why.to_owned(), ..read.clone() },
-        }),
-        Effect::Confirm { who, .. } => {
-            let contact_id = contact::find_or_add(tx, now, id, who).await?;
-            Cow::Owned(Understanding { contact_id: Some(contact_id), ..read.clone() })
+        },
+        (Effect::Confirm { .. }, Some(wish_id)) if !wish::is_open(tx, now, wish_id).await? => {
+            let read = Understanding { why: DECIDED.to_owned(), ..read.clone() };
+            return Ok((Cow::Owned(read), &Effect::Review));
         }
-        _ => Cow::Borrowed(read),
-    })
+        (Effect::Confirm { who, .. }, _) => {
+            let contact_id = contact::find_or_add(tx, now, id, who).await?;
+            Understanding { contact_id: Some(contact_id), ..read.clone() }
+        }
+        _ => return Ok((Cow::Borrowed(read), effect)),
+    };
+    Ok((Cow::Owned(read), effect))
 }
 
 async fn confirm(

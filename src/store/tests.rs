@@ -552,6 +552,18 @@ pub(crate) async fn wished(store: &Store, hash: &str, now: i64, who: &Person) ->
     stored.id
 }
 
+async fn confirmed(store: &Store, hash: &str, wish: &Wish, who: &Person) -> i64 {
+    let read = Understanding {
+        own_words: "JA".into(),
+        intent: Some(Intent::Yes),
+        evidence: "[]".into(),
+        campaign_id: Some(wish.campaign_id),
+        wish_id: Some(wish.id),
+        ..Understanding::default()
+    };
+    incoming(store, hash, read, Effect::Confirm { who: who.clone(), guests: None }).await
+}
+
 async fn reason_of(store: &Store, id: i64) -> Option<String> {
     store.list_review(100).await.unwrap().into_iter().find(|row| row.id == id).and_then(|row| row.why)
 }
@@ -570,17 +582,12 @@ async fn a_wish_counts_once_it_is_confirmed() {
         }
         assert_eq!((store.status("natverk").await.unwrap().review, store.find_contact(&eva.address).await.unwrap()), (2, None));
         let wish = store.find_wish(again).await.unwrap().unwrap();
-        assert_eq!((wish.address.as_str(), wish.state.as_str(), wish.contact_id, wish.question), ("Eva@example.net", "review", None, None));
-        let read = Understanding {
-            own_words: "JA".into(),
-            intent: Some(Intent::Yes),
-            evidence: "[]".into(),
-            campaign_id: Some(wish.campaign_id),
-            wish_id: Some(again),
-            ..Understanding::default()
-        };
+        assert_eq!(
+            (wish.address.as_str(), wish.state.as_str(), wish.contact_id, wish.question.as_ref()),
+            ("Eva@example.net", "review", None, None)
+        );
         for hash in ["3", "4"] {
-            incoming(&store, hash, read.clone(), Effect::Confirm { who: eva.clone(), guests: None }).await;
+            confirmed(&store, hash, &wish, &eva).await;
         }
         let status = store.status("natverk").await.unwrap();
         assert_eq!((status.answers.yes, status.guests, status.review), (1, 2, 0));
@@ -598,6 +605,36 @@ async fn a_wish_counts_once_it_is_confirmed() {
         );
         let wish = store.find_wish(again).await.unwrap().unwrap();
         assert_eq!((wish.state.as_str(), wish.contact_id, wish.confirmed_at), ("applied", Some(contact.id), Some(NOW)));
+    }
+}
+
+/// A person who decides about a wish while its confirmation is being read is right.
+#[tokio::test]
+async fn a_person_decides_about_a_wish_before_its_confirmation() {
+    for (store, _dir) in stores().await {
+        sending_to(&store, 1).await;
+        let eva = person("eva@example.net", "Eva");
+        let id = wished(&store, "1", NOW, &eva).await;
+        let wish = store.find_wish(id).await.unwrap().unwrap();
+        store.decide(NOW, id, Decision::Nothing, None, None).await.unwrap();
+        let confirmation = confirmed(&store, "2", &wish, &eva).await;
+        assert_eq!(reason_of(&store, confirmation).await.as_deref(), Some(crate::model::wish::DECIDED));
+        assert_eq!((store.status("natverk").await.unwrap().answers.yes, store.find_contact(&eva.address).await.unwrap()), (0, None));
+    }
+}
+
+/// What waits for its writer is not a person's to be done with in one stroke.
+#[tokio::test]
+async fn strangers_who_were_asked_are_not_dismissed_while_they_may_confirm() {
+    use crate::model::wish::OPEN_FOR_MS;
+    for (store, _dir) in stores().await {
+        sending_to(&store, 1).await;
+        let asked = wished(&store, "1", NOW, &person("eva@example.net", "")).await;
+        let reply = Understanding { evidence: "[]".into(), wish_id: Some(asked), ..Understanding::default() };
+        incoming(&store, "2", reply, Effect::Review).await;
+        incoming(&store, "3", Understanding { evidence: "[]".into(), ..Understanding::default() }, Effect::Review).await;
+        assert_eq!(store.dismiss_strangers(NOW + OPEN_FOR_MS).await.unwrap(), 1);
+        assert_eq!(store.dismiss_strangers(NOW + OPEN_FOR_MS + 1).await.unwrap(), 2);
     }
 }
 

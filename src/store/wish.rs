@@ -100,6 +100,14 @@ async fn circumstances(tx: &mut Conn, now: i64, key: &str, mailbox: &str) -> Res
     })
 }
 
+/// Whether a wish can still be confirmed: no person has decided about its message, and none does before this transaction ends.
+pub(super) async fn is_open(tx: &mut Conn, now: i64, wish_id: i64) -> Result<bool, Error> {
+    // A write, so that the row is held.
+    let sql = "UPDATE inbound SET decided_at = $1 WHERE id = $2 AND (state = 'review'
+                   OR EXISTS (SELECT 1 FROM wish w WHERE w.inbound_id = inbound.id AND w.confirmed_at IS NOT NULL))";
+    Ok(tx.execute(sql, values![now, wish_id]).await? > 0)
+}
+
 /// A message that confirms a wish.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Confirming<'a> {
