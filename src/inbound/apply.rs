@@ -10,7 +10,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::{info, warn};
 
 use super::correlate::{Clue, Own};
-use super::kind::never_answer;
+use super::kind::{self, never_answer};
 use super::parse::{self, Parsed};
 use super::understand::{Around, Understood, understand_parsed};
 use super::wish;
@@ -20,7 +20,7 @@ use crate::model::inbound::{Envelope, Evidence, Intent, Kind, Reading};
 use crate::model::outcome::{Class, classify, find_enhanced};
 use crate::model::suppression::Reason;
 use crate::model::token::Purpose;
-use crate::store::{Effect, Error, Known, Store, Understanding, Waiting, Wish};
+use crate::store::{Effect, Error, Known, NoticeTo, Store, Understanding, Waiting, Wish};
 use crate::wire::report::{Report, ReportKind};
 
 /// How many messages are taken up in one step.
@@ -55,13 +55,15 @@ pub enum Whose {
     Delivery(Tied),
     /// The question whether its writer wants to take part.
     Wish(Wish),
+    /// A notice that it complains about.
+    Notice(NoticeTo),
 }
 
 impl Whose {
     /// The words of ours that it answers.
     async fn sent(&self, sent: &impl SentText) -> Option<String> {
         match self {
-            Self::Nobody => None,
+            Self::Nobody | Self::Notice(_) => None,
             Self::Delivery(tied) => sent.of(tied.known.delivery_id).await,
             Self::Wish(wish) => Some(format!("{}\n{}", wish.subject.as_deref()?, wish.question.as_deref()?)),
         }
@@ -70,7 +72,7 @@ impl Whose {
     /// Whether something that we signed ties it.
     fn is_signed(&self) -> bool {
         match self {
-            Self::Nobody => false,
+            Self::Nobody | Self::Notice(_) => false,
             Self::Delivery(tied) => tied.clue.is_some(),
             Self::Wish(_) => true,
         }
@@ -170,6 +172,10 @@ async fn whose(store: &Store, own: &Own, envelope: &Envelope, parsed: &Parsed) -
     {
         return Ok(Whose::Delivery(Tied { clue: Some(clue), known }));
     }
+    let complained = own.notice(parsed).filter(|_| kind::of(parsed, envelope, false).kind == Kind::Complaint);
+    if let Some(id) = complained {
+        return Ok(Whose::Notice(store.find_notice_to(id).await?));
+    }
     let Some(Ok(author)) = parsed.from.as_deref().map(Address::parse) else { return Ok(Whose::Nobody) };
     let mut open = store.open_questions(&author).await?;
     Ok(match (open.len(), open.pop()) {
@@ -185,6 +191,10 @@ pub fn decide(understood: &Understood, whose: &Whose, own: &Own, envelope: &Enve
         _ if understood.parsed.received_count > MAX_HOPS => (Effect::File, "it went in a circle".to_owned()),
         Whose::Wish(wish) => effect_on_wish(understood, wish, received_at),
         Whose::Delivery(tied) => effect_of(understood, Some(tied)),
+        Whose::Notice(NoticeTo { contact_id: None, wish_id: None }) => {
+            (Effect::Review, "a complaint about a mail that went to nobody svar knows".to_owned())
+        }
+        Whose::Notice(_) => complaint(understood),
         Whose::Nobody => match wish::writer(understood, own, envelope) {
             Some(writer) => (Effect::Ask(writer), String::new()),
             None => effect_of(understood, None),
@@ -193,10 +203,11 @@ pub fn decide(understood: &Understood, whose: &Whose, own: &Own, envelope: &Enve
     let parsed = &understood.parsed;
     let reading = &understood.reading;
     let evidence: Vec<&Evidence> = understood.evidence.iter().chain(&reading.evidence).collect();
-    let (tied, wish) = match whose {
-        Whose::Nobody => (None, None),
-        Whose::Delivery(tied) => (Some(tied), None),
-        Whose::Wish(wish) => (None, Some(wish)),
+    let (tied, wish, told) = match whose {
+        Whose::Nobody => (None, None, None),
+        Whose::Delivery(tied) => (Some(tied), None, None),
+        Whose::Wish(wish) => (None, Some(wish), None),
+        Whose::Notice(told) => (None, None, Some(told)),
     };
     let no_reply_why = match tied.and_then(|t| t.clue) {
         Some(Clue { purpose: Purpose::Unsubscribe, .. }) => Some("the opt-out address answers nobody"),
@@ -217,13 +228,13 @@ pub fn decide(understood: &Understood, whose: &Whose, own: &Own, envelope: &Enve
         language: reading.language.clone().unwrap_or_default(),
         evidence: serde_json::to_string(&evidence).unwrap_or_else(|_| "[]".into()),
         secondary: serde_json::to_string(&reading.secondary).unwrap_or_else(|_| "[]".into()),
-        matched_by: tied.map(|t| t.clue.map_or("address", |c| c.by)).or(wish.map(|_| "token")),
+        matched_by: tied.map(|t| t.clue.map_or("address", |c| c.by)).or(wish.map(|_| "token")).or(told.map(|_| "reference")),
         why,
         no_reply_why: no_reply_why.map(str::to_owned),
         delivery_id: tied.map(|t| t.known.delivery_id),
-        contact_id: tied.map(|t| t.known.contact_id).or(wish.and_then(|w| w.contact_id)),
+        contact_id: tied.map(|t| t.known.contact_id).or(wish.and_then(|w| w.contact_id)).or(told.and_then(|t| t.contact_id)),
         campaign_id: tied.map(|t| t.known.campaign_id).or(wish.map(|w| w.campaign_id)),
-        wish_id: wish.map(|w| w.id),
+        wish_id: wish.map(|w| w.id).or(told.and_then(|t| t.wish_id)),
     };
     (read, effect)
 }
@@ -235,6 +246,7 @@ fn effect_on_wish(understood: &Understood, wish: &Wish, received_at: i64) -> (Ef
             wish::reply(understood, wish, received_at, answer(understood, &Question::of_wish(wish)))
         }
         Kind::Junk => (Effect::Review, "marked as junk on its way".to_owned()),
+        Kind::Complaint => complaint(understood),
         _ => effect_of(understood, None),
     }
 }
@@ -387,8 +399,8 @@ mod tests {
     use crate::model::contact::Person;
     use crate::model::inbound::Source;
     use crate::model::token::Keys;
-    use crate::store::Raw;
     use crate::store::tests::{send_all, sending_to, stores, wished};
+    use crate::store::{NewNotice, Raw};
 
     const NOW: i64 = 1_795_500_000_000;
 
@@ -451,6 +463,53 @@ mod tests {
                 assert_eq!(after(&store, "eva@example.net", &question, words).await, counts, "{words:?}");
             }
         }
+    }
+
+    /// S-141: whoever got a notice and calls it junk gets no more mail; a word to the organiser is a person's affair.
+    #[tokio::test]
+    async fn a_complaint_about_a_notice_is_never_just_filed() {
+        for (about, left) in [("wish", 0), ("review", 1)] {
+            for (store, _dir) in stores().await {
+                sending_to(&store, 1).await;
+                let eva = Address::parse("eva@example.net").unwrap();
+                eva_wishes(&store).await;
+                let untold = store.list_untold(10).await.unwrap().remove(0);
+                store.tell(NOW, &untold, &[notice(about)]).await.unwrap();
+                store.dismiss_strangers(NOW + 365 * 24 * 3_600_000).await.unwrap();
+                let id = store.claim_notices(NOW, 10, "d1", NOW + 60_000).await.unwrap()[0].id;
+                comes(&store, "svar@example.org", &complaint_about(&own().keys.write(Purpose::Notice, id))).await;
+                step(&store, &own(), &NoText, NOW).await.unwrap();
+                let reason = store.suppression_of(&eva).await.unwrap().map(|(reason, ..)| reason);
+                assert_eq!(reason, (about == "wish").then_some(Reason::Complaint));
+                assert_eq!(store.list_review(10).await.unwrap().len(), left, "{about}");
+            }
+        }
+    }
+
+    fn notice(about: &'static str) -> NewNotice {
+        NewNotice {
+            about,
+            recipient: "eva@example.net".into(),
+            contact_id: None,
+            says: String::new(),
+            subject: "Vill du?".into(),
+            body: "Svara JA".into(),
+            in_reply_to: String::new(),
+            references: String::new(),
+            key_id: 1,
+            reply_to: "svar@example.org".into(),
+        }
+    }
+
+    fn complaint_about(token: &str) -> String {
+        format!(
+            "From: fbl@provider.example\r\nTo: svar@example.org\r\nSubject: Abuse report\r\nMIME-Version: 1.0\r\n\
+             Content-Type: multipart/report; report-type=feedback-report; boundary=b\r\n\r\n\
+             --b\r\nContent-Type: text/plain\r\n\r\nAn abuse report.\r\n\
+             --b\r\nContent-Type: message/feedback-report\r\n\r\nFeedback-Type: abuse\r\nVersion: 1\r\nUser-Agent: x/1\r\n\r\n\
+             --b\r\nContent-Type: message/rfc822\r\n\r\nMessage-ID: <{token}@example.org>\r\nSubject: Vill du?\r\n\r\nSvara JA\r\n\
+             --b--\r\n"
+        )
     }
 
     /// S-129: whosever it is.

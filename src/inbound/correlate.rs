@@ -75,6 +75,13 @@ impl Own {
         self.address_token(envelope, parsed).filter(|token| token.purpose == Purpose::Wish).map(|token| token.id)
     }
 
+    /// The notice that a message carries as its original.
+    #[must_use]
+    pub fn notice(&self, parsed: &Parsed) -> Option<i64> {
+        let tokens = parsed.original_ids.iter().filter_map(|id| self.id_token(id));
+        tokens.filter(|token| token.purpose == Purpose::Notice).map(|token| token.id).next()
+    }
+
     fn by_address_token(&self, envelope: &Envelope, parsed: &Parsed) -> Option<Clue> {
         let token = self.address_token(envelope, parsed).filter(|token| token.purpose != Purpose::Wish)?;
         Some(Clue { delivery_id: token.id, purpose: token.purpose, by: "token" })
@@ -98,9 +105,12 @@ impl Own {
     }
 
     fn message_token(&self, id: &str) -> Option<Token> {
+        self.id_token(id).filter(|token| token.purpose == Purpose::Message)
+    }
+
+    fn id_token(&self, id: &str) -> Option<Token> {
         let (local, domain) = id.rsplit_once('@')?;
-        let token = self.keys.read(local).filter(|token| token.purpose == Purpose::Message)?;
-        domain.eq_ignore_ascii_case(self.reply.domain()).then_some(token)
+        domain.eq_ignore_ascii_case(self.reply.domain()).then(|| self.keys.read(local)).flatten()
     }
 }
 

@@ -26,7 +26,7 @@ pub use delivery::{Claimed, Fate, OnUncertain, Settled, Stop};
 pub use edition::{Edition, Opened};
 pub use event::HistoryRow;
 pub use inbound::{DecidedRow, Decision, Effect, Known, Raw, ReviewRow, Stored, Understanding, Waiting};
-pub use notice::{ClaimedNotice, NewNotice, Untold};
+pub use notice::{ClaimedNotice, NewNotice, NoticeTo, Untold};
 pub use relay::RelayPause;
 pub use standing::StandingRow;
 pub use status::{Recent, Status};

@@ -95,6 +95,15 @@ pub struct NewNotice {
     pub reply_to: String,
 }
 
+/// Whom a notice went to, where that is not the organiser.
+#[derive(Clone, Debug, Default, PartialEq, Eq, FromRow)]
+pub struct NoticeTo {
+    /// The contact.
+    pub contact_id: Option<i64>,
+    /// The wish that it asks about.
+    pub wish_id: Option<i64>,
+}
+
 /// A notice that this daemon may send until its lease ends.
 #[derive(Clone, Debug, FromRow)]
 pub struct ClaimedNotice {
@@ -197,6 +206,17 @@ impl Store {
         }
         tx.commit().await?;
         Ok(queued)
+    }
+
+    /// To whom a notice went; nobody where it is unknown, or went to the organiser.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn find_notice_to(&self, id: i64) -> Result<NoticeTo, Error> {
+        let sql = "SELECT COALESCE(n.contact_id, c.id) AS contact_id, w.inbound_id AS wish_id
+                   FROM notice n LEFT JOIN wish w ON w.inbound_id = n.inbound_id AND n.about = 'wish'
+                   LEFT JOIN contact c ON c.address_key = w.address_key WHERE n.id = $1";
+        Ok(self.db.read().await?.first(sql, values![id]).await?.unwrap_or_default())
     }
 
     /// The words to an organiser since a time, and the summaries among them: `(words, summaries)`.
