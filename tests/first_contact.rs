@@ -61,7 +61,10 @@ fn a_stranger_who_confirms_is_on_record() {
     assert_eq!((question.from.as_str(), header(&question.bytes, "Auto-Submitted").as_deref()), ("", Some("auto-replied")));
     assert_eq!(header(&question.bytes, "In-Reply-To").as_deref(), Some("<1@elsewhere.example.org>"));
     let words = text(&question.bytes);
-    assert!(words.contains("natverk") && words.contains("ordet JA") && words.contains("AVREGISTRERA"), "{words}");
+    assert!(
+        words.contains("natverk") && words.contains("ta med 1 till") && words.contains("ordet JA") && words.contains("AVREGISTRERA"),
+        "{words}"
+    );
     assert!(!subject(&question.bytes).contains("pills") && !words.contains("kollega"), "nothing of a stranger's words is carried on");
     let waiting = home.json(["review", "--json"]);
     assert_eq!((&waiting[0]["why"], &waiting[0]["campaign"]), (&"asked to confirm by mail".into(), &"natverk".into()));

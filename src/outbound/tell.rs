@@ -12,6 +12,7 @@ use super::layout::{Layout, intent_in_words, opt_out, reason_in_words};
 use super::render::render_text;
 use crate::config::Sender;
 use crate::model::address::{Address, is_same};
+use crate::model::campaign::CampaignFile;
 use crate::model::token::{Keys, Purpose};
 use crate::store::{Error, NewNotice, Store, Untold};
 
@@ -115,30 +116,42 @@ fn confirmation(sender: &Sender, keys: &Keys, layout: &Layout, about: &Untold) -
 }
 
 /// The question to somebody who wants to take part, whether it was them: From can be forged (S-188). Nothing of what they wrote
-/// is in it, so that nobody can make us carry their words to somebody else; and the subject holds no word that would confirm.
+/// is in it but the number of their guests, so that nobody can make us carry their words to somebody else; and the subject holds no
+/// word that would confirm, whatever the invitation is called.
 fn question(sender: &Sender, keys: &Keys, layout: &Layout, about: &Untold) -> Option<NewNotice> {
     let recipient = about.wish_address.as_deref().filter(|_| about.state == "review")?;
-    let campaign = about.campaign.as_deref()?;
+    let title = about.campaign_source.as_deref().and_then(title_of);
+    let campaign = title.as_deref().or(about.campaign.as_deref())?;
     let spoken = |language: &&str| layout.speaks("wish", language);
     let written = [about.language.as_deref(), about.campaign_language.as_deref()];
     let language = written.into_iter().flatten().find(spoken).unwrap_or("en");
-    let data = json!({ "campaign": campaign, "opt_out": opt_out(language), "organiser": { "name": sender.organiser } });
-    let subject = match language {
-        "sv" => format!("Vill du vara med i {campaign}?"),
-        _ => format!("Do you want to take part in {campaign}?"),
+    let asked = |guests: Option<i64>| {
+        let organiser = json!({ "name": sender.organiser });
+        let data = json!({ "campaign": campaign, "guests": guests, "opt_out": opt_out(language), "organiser": organiser });
+        render_text(layout.localised("wish", language), &data).ok()
     };
+    let guests = about.guests.filter(|n| *n > 0);
+    let body = asked(guests)?;
+    // The organiser's own template may say nothing of guests; then nobody agrees to a number by saying yes.
+    let said = guests.filter(|_| asked(None).as_ref() != Some(&body));
+    let subject = if language == "sv" { "Vill du vara med?" } else { "Do you want to take part?" };
     Some(NewNotice {
         about: "wish",
         recipient: recipient.to_owned(),
         contact_id: None,
-        says: format!("{}:wish", about.campaign_id.unwrap_or(0)),
-        subject: one_line(&subject),
-        body: render_text(layout.localised("wish", language), &data).ok()?,
+        says: format!("{}:wish:{}", about.campaign_id.unwrap_or(0), said.unwrap_or(0)),
+        subject: subject.to_owned(),
+        body,
         in_reply_to: about.message_id.clone().unwrap_or_default(),
         references: thread(about),
         key_id: keys.current(),
         reply_to: tagged(sender, &keys.write(Purpose::Wish, about.id)),
     })
+}
+
+/// What an invitation shows people as its subject, where that is the same for all of them.
+fn title_of(source: &str) -> Option<String> {
+    CampaignFile::parse(source).ok().map(|file| file.subject).filter(|subject| !subject.contains("{{"))
 }
 
 /// A word to the organiser: something waits for them, a question came with a clear answer, or an answer was recorded
@@ -333,8 +346,31 @@ mod tests {
             let token = keys.read(notice.reply_to.split(['+', '@']).nth(1).unwrap()).unwrap();
             assert_eq!((token.purpose, token.id), (Purpose::Wish, 9));
         }
+        let two = Untold { guests: Some(2), language: Some("sv".into()), ..about.clone() };
+        let notice = asked(&two).unwrap();
+        assert!(notice.body.contains("ta med 2 till") && notice.says.ends_with(":wish:2"), "{}", notice.body);
+        assert!(asked(&about).unwrap().says.ends_with(":wish:0"));
         assert!(asked(&Untold { state: "settled".into(), ..about.clone() }).is_none());
         assert!(asked(&Untold { wish_address: None, ..about }).is_none());
+    }
+
+    /// A name that is one word with hyphens is for the organiser; people know the invitation by its subject.
+    #[test]
+    fn a_question_names_the_invitation_as_people_know_it() {
+        let keys = Keys::single(1, vec![7; 32]);
+        for (subject, name) in [("Nätverk för chefer", "”Nätverk för chefer”"), ("\"{{first_name}}, med?\"", "”natverk”")] {
+            let source = format!("---\nname: natverk\nkind: invitation\nlist: l\nsubject: {subject}\nlanguage: sv\nsend: now\n---\nHej!\n");
+            let about = Untold {
+                state: "review".into(),
+                campaign: Some("natverk".into()),
+                campaign_language: Some("sv".into()),
+                campaign_source: Some(source),
+                wish_address: Some("eva@example.net".into()),
+                ..Untold::default()
+            };
+            let notice = question(&sender(), &keys, &Layout::own(), &about).unwrap();
+            assert!(notice.body.contains(name) && !notice.subject.contains("chefer"), "{}", notice.body);
+        }
     }
 
     /// S-127: a flood of strangers becomes twenty mails and a summary, and one command is done with them.

@@ -68,6 +68,8 @@ pub struct Untold {
     pub wish_id: Option<i64>,
     /// Who is to be asked whether they wish what it says, where it states a wish.
     pub wish_address: Option<String>,
+    /// The invitation's file form as it was last sent, where the message states a wish.
+    pub campaign_source: Option<String>,
 }
 
 /// A notice to be sent.
@@ -79,7 +81,7 @@ pub struct NewNotice {
     pub recipient: String,
     /// The contact, where it goes to one.
     pub contact_id: Option<i64>,
-    /// What it says, in one word, e.g. `campaign:yes:1`: the same is not said twice in seven days (S-127).
+    /// What it says, in one word, e.g. `campaign:yes:1`, the last the number of guests: the same is not said twice in seven days (S-127).
     pub says: String,
     /// The subject.
     pub subject: String,
@@ -156,7 +158,10 @@ impl Store {
                        i.reference_ids, i.secondary, i.no_reply_why, i.why, i.delivery_id, i.contact_id, c.address AS contact_address,
                        c.first_name, c.last_name, c.language AS contact_language, i.campaign_id, ca.name AS campaign, ca.kind AS campaign_kind,
                        ca.language AS campaign_language, a.choice AS recorded, a.guests AS recorded_guests,
-                       i.language, i.wish_id, w.address AS wish_address
+                       i.language, i.wish_id, w.address AS wish_address,
+                       CASE WHEN w.inbound_id IS NOT NULL THEN COALESCE(
+                           (SELECT e.source FROM edition e WHERE e.campaign_id = ca.id ORDER BY e.id DESC LIMIT 1), ca.source) END
+                           AS campaign_source
                    FROM inbound i LEFT JOIN contact c ON c.id = i.contact_id LEFT JOIN campaign ca ON ca.id = i.campaign_id
                    LEFT JOIN wish w ON w.inbound_id = i.id
                    LEFT JOIN answer a ON a.campaign_id = i.campaign_id AND a.contact_id = i.contact_id AND a.superseded_at IS NULL

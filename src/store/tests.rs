@@ -552,7 +552,22 @@ pub(crate) async fn wished(store: &Store, hash: &str, now: i64, who: &Person) ->
     stored.id
 }
 
-async fn confirmed(store: &Store, hash: &str, wish: &Wish, who: &Person) -> i64 {
+fn question(says: &str) -> NewNotice {
+    NewNotice {
+        about: "wish",
+        recipient: "eva@example.net".into(),
+        contact_id: None,
+        says: says.into(),
+        subject: "Vill du?".into(),
+        body: "Svara JA".into(),
+        in_reply_to: String::new(),
+        references: String::new(),
+        key_id: 1,
+        reply_to: "svar+x@example.org".into(),
+    }
+}
+
+async fn confirmed(store: &Store, hash: &str, wish: &Wish, who: &Person, guests: Option<u32>) -> i64 {
     let read = Understanding {
         own_words: "JA".into(),
         intent: Some(Intent::Yes),
@@ -561,7 +576,7 @@ async fn confirmed(store: &Store, hash: &str, wish: &Wish, who: &Person) -> i64 
         wish_id: Some(wish.id),
         ..Understanding::default()
     };
-    incoming(store, hash, read, Effect::Confirm { who: who.clone(), guests: None }).await
+    incoming(store, hash, read, Effect::Confirm { who: who.clone(), guests }).await
 }
 
 async fn reason_of(store: &Store, id: i64) -> Option<String> {
@@ -587,11 +602,11 @@ async fn a_wish_counts_once_it_is_confirmed() {
             ("Eva@example.net", "review", None, None)
         );
         for hash in ["3", "4"] {
-            confirmed(&store, hash, &wish, &eva).await;
+            confirmed(&store, hash, &wish, &eva, None).await;
         }
         let status = store.status("natverk").await.unwrap();
-        assert_eq!((status.answers.yes, status.guests, status.review), (1, 2, 0));
-        assert_eq!(store.list_answers("natverk").await.unwrap()[0].comment, "Jag vill vara med, 2");
+        assert_eq!((status.answers.yes, status.guests, status.review), (1, 0, 0));
+        assert_eq!(store.list_answers("natverk").await.unwrap()[0].comment, "JA\n\n[first mail] Jag vill vara med, 2");
         assert_eq!(store.lists().await.unwrap(), [("chefer".to_owned(), 1), ("natverket".to_owned(), 1)]);
         let contact = store.find_contact(&eva.address).await.unwrap().unwrap();
         let history = store.history(contact.id).await.unwrap();
@@ -608,6 +623,24 @@ async fn a_wish_counts_once_it_is_confirmed() {
     }
 }
 
+/// S-188: the number of guests that a yes confirms is that of the confirmation, else one that the question named.
+#[tokio::test]
+async fn only_guests_who_were_asked_about_are_confirmed() {
+    for (says, said, guests) in [("1:wish:2", None, 2), ("1:wish:0", None, 0), ("1:wish", None, 0), ("1:wish:2", Some(1), 1)] {
+        for (store, _dir) in stores().await {
+            sending_to(&store, 1).await;
+            let eva = person("eva@example.net", "Eva");
+            let id = wished(&store, "1", NOW, &eva).await;
+            let untold = store.list_untold(10).await.unwrap().remove(0);
+            assert_eq!(untold.campaign_source.as_deref(), Some(SOURCE));
+            store.tell(NOW, &untold, &[question(says)]).await.unwrap();
+            let wish = store.find_wish(id).await.unwrap().unwrap();
+            confirmed(&store, "2", &wish, &eva, said).await;
+            assert_eq!(store.status("natverk").await.unwrap().guests, guests, "{says} {said:?}");
+        }
+    }
+}
+
 /// A person who decides about a wish while its confirmation is being read is right.
 #[tokio::test]
 async fn a_person_decides_about_a_wish_before_its_confirmation() {
@@ -617,7 +650,7 @@ async fn a_person_decides_about_a_wish_before_its_confirmation() {
         let id = wished(&store, "1", NOW, &eva).await;
         let wish = store.find_wish(id).await.unwrap().unwrap();
         store.decide(NOW, id, Decision::Nothing, None, None).await.unwrap();
-        let confirmation = confirmed(&store, "2", &wish, &eva).await;
+        let confirmation = confirmed(&store, "2", &wish, &eva, None).await;
         assert_eq!(reason_of(&store, confirmation).await.as_deref(), Some(crate::model::wish::DECIDED));
         assert_eq!((store.status("natverk").await.unwrap().answers.yes, store.find_contact(&eva.address).await.unwrap()), (0, None));
     }
@@ -686,19 +719,7 @@ async fn somebody_who_was_asked_can_say_stop() {
         let id = wished(&store, "1", NOW, &eva).await;
         let untold = store.list_untold(10).await.unwrap().remove(0);
         assert_eq!((untold.wish_address.as_deref(), untold.campaign.as_deref()), (Some("eva@example.net"), Some("natverk")));
-        let question = NewNotice {
-            about: "wish",
-            recipient: "eva@example.net".into(),
-            contact_id: None,
-            says: "1:wish".into(),
-            subject: "Vill du?".into(),
-            body: "Svara JA".into(),
-            in_reply_to: String::new(),
-            references: String::new(),
-            key_id: 1,
-            reply_to: "svar+x@example.org".into(),
-        };
-        assert_eq!(store.tell(NOW, &untold, &[question]).await.unwrap(), 1);
+        assert_eq!(store.tell(NOW, &untold, &[question("1:wish:0")]).await.unwrap(), 1);
         assert_eq!(store.find_wish(id).await.unwrap().unwrap().question.as_deref(), Some("Svara JA"));
         let claimed = store.claim_notices(NOW, 10, "d1", NOW + 60_000).await.unwrap();
         assert_eq!(store.stop_of_notice(claimed[0].id).await.unwrap(), None);

@@ -130,13 +130,31 @@ struct StatedRow {
     received_at: i64,
     own_words: Option<String>,
     guests: Option<i64>,
+    says: Option<String>,
     question: Option<String>,
+}
+
+impl StatedRow {
+    /// The guests of the first mail, where the question said so many: only then they are confirmed with it.
+    fn confirmed_guests(&self) -> Option<u32> {
+        let said: u32 = self.says.as_deref()?.rsplit(':').next()?.parse().ok()?;
+        (said > 0 && self.guests == Some(i64::from(said))).then_some(said)
+    }
+
+    /// The words that confirm, then those of the first mail, which anybody may have written.
+    fn comment(&self, confirmation: &str) -> String {
+        let first = self.own_words.as_deref().filter(|words| !words.is_empty());
+        let first = first.map(|words| format!("[first mail] {words}"));
+        let words = [Some(confirmation.to_owned()).filter(|words| !words.is_empty()), first];
+        words.into_iter().flatten().collect::<Vec<_>>().join("\n\n")
+    }
 }
 
 /// Puts the wish on record as its writer's yes, and keeps the proof of it (S-188). They were asked about this invitation alone, so
 /// nothing makes them a member of the list that it goes to (S-180).
 pub(super) async fn confirm(tx: &mut Conn, now: i64, by: Confirming<'_>) -> Result<(), Error> {
-    let sql = "SELECT w.campaign_id, w.address_key, w.asked_at, i.received_at, i.own_words, i.guests, n.body AS question
+    let sql = "SELECT w.campaign_id, w.address_key, w.asked_at, i.received_at, i.own_words, i.guests, n.says,
+                   n.body AS question
                FROM wish w JOIN inbound i ON i.id = w.inbound_id
                LEFT JOIN notice n ON n.inbound_id = w.inbound_id AND n.about = 'wish' WHERE w.inbound_id = $1";
     let stated = tx.first::<StatedRow>(sql, values![by.wish_id]).await?.ok_or(Error::Gone)?;
@@ -153,8 +171,8 @@ pub(super) async fn confirm(tx: &mut Conn, now: i64, by: Confirming<'_>) -> Resu
         inbound_id: Some(by.inbound_id),
         cause: Cause::Inbound,
     };
-    let guests = by.guests.or(stated.guests.and_then(|n| u32::try_from(n).ok()));
-    let comment = stated.own_words.unwrap_or_default();
+    let guests = by.guests.or(stated.confirmed_guests());
+    let comment = stated.comment(by.words);
     let given = Given { choice: Choice::Yes, guests, comment, via: Via::Mail, given_at: by.received_at };
     answer::register(tx, now, asked, &given).await.map(|_| ())
 }
