@@ -59,7 +59,7 @@ pub fn understand_parsed(parsed: parse::Parsed, around: &Around) -> Understood {
     let sent = around.sent.as_deref();
     let sorted = kind::of(&parsed, &around.envelope, around.is_tied);
     let own_words = quote::own_words(&parsed, sent);
-    let read = reading_of(&parsed, sorted.kind, &own_words, sent);
+    let read = reading_of(&parsed, &sorted, &own_words, sent);
     let is_sure = read.apply;
     let reading = Reading { apply: is_sure && !matches!(sorted.kind, Kind::Unsolicited | Kind::Junk), ..read };
     let kind = if reading.intent == Intent::AutoReply && sorted.kind == Kind::Reply { Kind::AutoReply } else { sorted.kind };
@@ -72,11 +72,18 @@ pub fn understand_parsed(parsed: parse::Parsed, around: &Around) -> Understood {
     Understood { kind, evidence, returns, own_words, reading, is_sure, report, complaint, parsed }
 }
 
-fn reading_of(parsed: &parse::Parsed, kind: Kind, own_words: &str, sent: Option<&str>) -> Reading {
-    match kind {
+fn reading_of(parsed: &parse::Parsed, sorted: &kind::Sorted, own_words: &str, sent: Option<&str>) -> Reading {
+    match sorted.kind {
         Kind::Reply | Kind::Command | Kind::Unsolicited | Kind::Junk => from_a_person(parsed, own_words, sent),
         Kind::CalendarReply => from_a_calendar(parsed, own_words, sent),
-        Kind::AutoReply | Kind::Bounce | Kind::Complaint | Kind::Receipt => from_a_machine(kind, own_words),
+        Kind::AutoReply if sorted.is_by_words() => {
+            // what only words show is filed unseen only where they hold no clear answer: a footer may stand below one
+            let read = from_a_person(parsed, own_words, sent);
+            let answers = read.apply && read.intent != Intent::AutoReply;
+            let machine = from_a_machine(sorted.kind, own_words);
+            Reading { apply: machine.apply && !answers, ..machine }
+        }
+        Kind::AutoReply | Kind::Bounce | Kind::Complaint | Kind::Receipt => from_a_machine(sorted.kind, own_words),
     }
 }
 
@@ -187,6 +194,17 @@ mod tests {
         let raw = b"From: Eva <eva@example.com>\r\nTo: svar@example.org\r\nSubject: Hej\r\n\r\nJa, anmal mig. Jag vill vara med.\r\n";
         let u = understand(raw, &Around::default());
         assert_eq!((u.kind, u.reading.intent, u.reading.apply, u.is_sure), (Kind::Unsolicited, Intent::Yes, false, true));
+    }
+
+    /// Where no field tells, an answer above a machine's words waits for a person.
+    #[test]
+    fn an_answer_beside_a_machines_words_is_not_filed() {
+        let raw = |body: &str| format!("From: eva@example.com\r\nTo: reply+abcdefgh1234@example.org\r\nSubject: Re: x\r\n\r\n{body}\r\n");
+        let read = |body: &str| understand(raw(body).as_bytes(), &Around::default());
+        let both = read("Count me in, I will be there.\r\n\r\nThis is an automatically generated message from our switchboard.");
+        assert!(both.kind == Kind::Reply || !both.reading.apply, "{:?}", both.reading);
+        let machine = read("This is an automatically generated message. I am out of the office until 3 December.");
+        assert_eq!((machine.kind, machine.reading.apply), (Kind::AutoReply, true));
     }
 
     #[test]

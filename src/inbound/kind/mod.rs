@@ -32,6 +32,14 @@ pub struct Sorted {
     pub evidence: Vec<Evidence>,
 }
 
+impl Sorted {
+    /// Words alone show it, of some language, and no field.
+    #[must_use]
+    pub fn is_by_words(&self) -> bool {
+        self.evidence.iter().any(|e| e.rule.contains('.'))
+    }
+}
+
 /// Sorts a message. `is_tied`: something that svar signed came back with it, so a person's mail is an answer, whatever
 /// fields it lacks. [`Kind::Command`] is never given: whose command it is only the caller knows.
 #[must_use]

@@ -15,6 +15,8 @@ use crate::inbound::words::{ALL, Found, Phrasebook, Words, fold};
 
 /// Characters of a text in which its quotes are sought.
 const CUT_FROM: usize = 20_000;
+/// Characters of a subject that are looked at.
+const SUBJECT_LOOKED_AT: usize = 500;
 /// A line this short was ended by its writer and not by the width of the page.
 const SHORT: usize = 40;
 /// The machines that ask questions: whether this was helpful.
@@ -71,8 +73,9 @@ impl Said {
         let unquoted: String = unquoted.chars().take(LOOKED_AT).collect();
         let name = parsed.from_name.as_deref().or(parsed.from.as_deref()).unwrap_or_default();
         let words = fold(&quote::cut(&unquoted, name, None));
-        let own = format!("{} {words}", fold(&own_subject(&parsed.subject)));
-        let answer = without_subject(words, &answered_subject(&parsed.subject));
+        let subject: String = parsed.subject.chars().take(SUBJECT_LOOKED_AT).collect();
+        let own = format!("{} {words}", fold(&own_subject(&subject)));
+        let answer = without_subject(words, &answered_subject(&subject));
         let (text, begins) = folded_lines(&unquoted);
         Self { text, begins, own, answer, quotes }
     }
@@ -83,7 +86,9 @@ impl Said {
     }
 
     fn phrase(&self) -> Option<(String, String)> {
-        let found = MACHINES.find_placed(&self.text).find(|f| self.counts(f))?;
+        let answers = self.answers();
+        // a footer may speak of its machine below a person's answer
+        let found = MACHINES.find_placed(&self.text).find(|f| !(f.at_start && answers) && self.counts(f))?;
         let rule = if found.group == 1 { "challenge" } else { "phrase" };
         Some((format!("{}.{rule}", found.language), found.words.to_owned()))
     }
@@ -126,8 +131,8 @@ fn own_subject(subject: &str) -> String {
     if without_prefixes(subject).len() == subject.trim().len() {
         return subject.to_owned();
     }
-    let marks = subject.match_indices('[').filter_map(|(at, _)| subject[at..].split_inclusive(']').next());
-    marks.collect()
+    let marks = subject.split_inclusive(']').filter_map(|part| part.rfind('[').map(|at| &part[at..]));
+    marks.filter(|mark| mark.ends_with(']')).collect()
 }
 
 /// The subject of the mail that is answered, folded: what follows the prefixes, whatever a ticket system set before them.
