@@ -136,10 +136,9 @@ fn the_replies_of_the_corpus_are_understood() {
     assert!(percent(all.visible, all.n) >= FLOORS.visible, "visible text fell");
 }
 
-/// The examples that neither rules nor the learnt reader were made with.
-#[test]
-fn the_examples_kept_apart_are_understood() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/intents/apart");
+/// Scores the texts in a folder of examples.
+fn examples(folder: &str) -> Vec<Scored> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/intents").join(folder);
     let mut scored = Vec::new();
     for file in std::fs::read_dir(folder).unwrap() {
         let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
@@ -152,24 +151,35 @@ fn the_examples_kept_apart_are_understood() {
             scored.push(Scored { name: words.clone(), truth, reading, own_words: words });
         }
     }
-    let (tallies, criticals) = table("apart", &scored);
-    let all = &tallies["all"];
-    assert!(all.n > 600, "examples are missing");
-    assert!(criticals.len() <= APART.criticals, "more harm than before");
-    assert!(percent(all.right, all.n) >= APART.accuracy, "accuracy fell");
-    assert!(percent(all.settled, all.fit) >= APART.settled, "fewer are settled");
-    assert!(percent(all.applied_right, all.applied) >= APART.precision, "precision fell");
+    scored
 }
 
-/// What was reached on the examples kept apart, less a message or two: another processor adds in another order.
-struct Apart {
+/// The examples that the thresholds were chosen by, and those that nothing was chosen by.
+#[test]
+fn the_examples_not_learnt_from_are_understood() {
+    for (folder, floors) in [("apart", APART), ("unseen", UNSEEN)] {
+        let scored = examples(folder);
+        let (tallies, criticals) = table(folder, &scored);
+        let all = &tallies["all"];
+        assert_eq!(all.n, floors.n, "examples are missing");
+        assert!(criticals.len() <= floors.criticals, "more harm than before");
+        assert!(percent(all.right, all.n) >= floors.accuracy, "accuracy fell");
+        assert!(percent(all.settled, all.fit) >= floors.settled, "fewer are settled");
+        assert!(percent(all.applied_right, all.applied) >= floors.precision, "precision fell");
+    }
+}
+
+/// What was reached on examples, less a message or two: another processor adds in another order.
+struct Examples {
+    n: usize,
     accuracy: f64,
     settled: f64,
     precision: f64,
     criticals: usize,
 }
 
-const APART: Apart = Apart { accuracy: 90.0, settled: 65.5, precision: 98.0, criticals: 2 };
+const APART: Examples = Examples { n: 662, accuracy: 91.5, settled: 79.0, precision: 98.5, criticals: 2 };
+const UNSEEN: Examples = Examples { n: 434, accuracy: 94.5, settled: 84.0, precision: 97.5, criticals: 2 };
 
 struct Floors {
     accuracy: f64,
@@ -182,8 +192,7 @@ struct Floors {
     complaints: usize,
 }
 
-/// Rules alone, tuned on the corpus, came to 93 % of it and to 40 % of the examples; together with the learnt reader a little of the
-/// first was given for all of the second.
+/// Rules alone, tuned on the corpus, came to 93 % of it and to 40 % of examples that nobody had tuned them on.
 const FLOORS: Floors =
     Floors { accuracy: 91.5, settled: 87.5, precision: 99.0, visible: 96.0, replies: 110, bounces: 96.0, autoreplies: 12, complaints: 10 };
 

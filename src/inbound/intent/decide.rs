@@ -28,6 +28,20 @@ pub(super) fn decide(own_words: &str, text: &Text, found: &[Found], words: &Word
     Reading { intent, secondary, guests, confidence, apply, language: Some(words.language.clone()), evidence: said }
 }
 
+/// How far from a word of leaving a negation may stand, in words, to make it doubtful.
+const FAR: usize = 8;
+
+/// Whether a text speaks of staying, or of leaving beside a negation: "avregistrera mig för all del inte".
+pub(super) fn stays(text: &Text, found: &[Found]) -> bool {
+    let leaving = |f: &&Found| matches!(f.class, Class::Unsubscribe | Class::Leaving | Class::Erase | Class::Erasing);
+    let denied = |f: &Found| {
+        let apart = |n: &Found| if n.from >= f.to { n.from - f.to } else { f.from.saturating_sub(n.to) };
+        let outside = |n: &&Found| n.class == Class::Negator && (n.from >= f.to || n.to <= f.from);
+        found.iter().filter(outside).any(|n| apart(n) < FAR && text.tokens[n.from].clause == text.tokens[f.from].clause)
+    };
+    found.iter().any(|f| f.class == Class::Keep) || found.iter().filter(leaving).any(denied)
+}
+
 fn evidence(own_words: &str, text: &Text, found: &Found) -> Evidence {
     let (start, end) = (text.tokens[found.from].start, text.tokens[found.to - 1].end);
     Evidence { rule: found.rule.to_owned(), words: own_words.get(start..end).unwrap_or_default().to_owned() }

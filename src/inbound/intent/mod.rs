@@ -33,7 +33,8 @@ pub fn read(own_words: &str, subject: &str, hint: Option<&str>) -> Reading {
         return read_subject(subject, hint);
     }
     let mut reading = together::read(own_words, read_text(own_words, &text, hint));
-    reading.apply &= !text.cut;
+    // a sign alone is a guess
+    reading.apply &= !text.cut && own_words.contains(char::is_alphabetic);
     reading
 }
 
@@ -42,6 +43,7 @@ fn read_text(own_words: &str, text: &Text, hint: Option<&str>) -> ByRules {
     let ranked = language::rank(text, hint);
     let most = ranked.first().map_or(0, |(_, n)| *n);
     let mut first: Option<ByRules> = None;
+    let only_asks = text.tokens.iter().all(|token| text.asks[token.sentence]);
     for (language, common) in &ranked {
         let likely = *common > 0 && 2 * common >= most;
         if first.is_some() && !likely && text.tokens.len() > FEW {
@@ -50,16 +52,16 @@ fn read_text(own_words: &str, text: &Text, hint: Option<&str>) -> ByRules {
         let found = matcher::find(text, language);
         let mut reading = decide::decide(own_words, text, &found, language.words);
         reading.apply &= first.is_none() || likely || text.tokens.len() <= FEW;
-        let keeps = found.iter().any(|f| f.class == Class::Keep);
-        let understood = keeps || found.iter().any(|f| f.class == Class::Mask);
+        let stays = decide::stays(text, &found);
+        let understood = found.iter().any(|f| f.class == Class::Keep) || found.iter().any(|f| f.class == Class::Mask);
         let is_decided = reading.intent != Intent::Other || (understood && first.is_none());
-        let by_rules = ByRules { is_whole: is_whole(&reading, text), keeps, reading };
+        let by_rules = ByRules { is_whole: is_whole(&reading, text), stays, only_asks, reading };
         if is_decided {
             return by_rules;
         }
         first.get_or_insert(by_rules);
     }
-    first.unwrap_or_else(|| ByRules { reading: nothing("any.empty"), is_whole: false, keeps: false })
+    first.unwrap_or_else(|| ByRules { reading: nothing("any.empty"), is_whole: false, stays: false, only_asks: false })
 }
 
 /// The words that decided are all that there are.

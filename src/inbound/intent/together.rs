@@ -11,24 +11,29 @@ use crate::model::inbound::{Evidence, Intent, Reading};
 const GUESS: f32 = 1.2;
 const CLEAR: f32 = 3.0;
 /// How likely it must be that a careful person would record it unasked, where it is no clear case of the rules.
-const UNASKED: f32 = 0.65;
+const UNASKED: f32 = 0.5;
 /// A machine's text is never an answer: where one is so likely, a person looks.
 const MACHINE: f32 = 0.05;
 /// A text of more words is a story, in which much is said that is not the answer: there a yes or no that is no clear case of
 /// the rules needs to be so sure.
 const STORY: usize = 30;
-const SURE_OF_STORY: f32 = 0.96;
+const SURE_OF_STORY: f32 = 0.95;
 /// How sure the learnt reader must be of a wish to be gone that no rule has found.
-const GONE_ALONE: f32 = 0.97;
+const GONE_ALONE: f32 = 0.95;
+/// How sure it must be against a clear case of the rules, which weighs against it already.
+const AGAINST_RULES: f32 = 0.95;
+/// How sure it must be that a machine wrote what the rules find a clear answer.
+const MACHINE_AGAINST_RULES: f32 = 0.93;
 /// How sure it must be of a count that the rules do not confirm.
 const COUNT_ALONE: f32 = 0.6;
 
 /// How sure both together must be before an intent is applied.
 fn threshold(intent: Intent) -> f32 {
     match intent {
-        Intent::Yes | Intent::No | Intent::Unsubscribe | Intent::Erase => 0.88,
-        Intent::Maybe => 0.83,
-        Intent::AutoReply => 0.80,
+        Intent::Yes | Intent::Unsubscribe | Intent::Erase => 0.88,
+        Intent::Maybe => 0.90,
+        Intent::No => 0.92,
+        Intent::AutoReply => 0.95,
         Intent::Question | Intent::Other => f32::INFINITY,
     }
 }
@@ -39,8 +44,10 @@ pub(super) struct ByRules {
     pub(super) reading: Reading,
     /// The text has no other words than those the rules decided by.
     pub(super) is_whole: bool,
-    /// It speaks of not being taken off.
-    pub(super) keeps: bool,
+    /// It speaks of staying, or of not being taken off.
+    pub(super) stays: bool,
+    /// Every sentence asks.
+    pub(super) only_asks: bool,
 }
 
 /// Reads a text of which the rules have made `rules`.
@@ -57,6 +64,9 @@ pub(super) fn read(own_words: &str, rules: ByRules) -> Reading {
 fn combine(own_words: &str, rules: ByRules, opinion: &Opinion) -> Reading {
     let weight = if rules.reading.apply { CLEAR } else { GUESS };
     let (intent, confidence) = Opinion::first(&opinion.weighed(rules.reading.intent, weight));
+    if intent == Intent::AutoReply && rules.reading.apply && confidence < MACHINE_AGAINST_RULES {
+        return Reading { apply: false, confidence: confidence.min(0.5), ..rules.reading };
+    }
     let agree = rules.reading.intent == intent;
     let is_clear = agree && rules.reading.apply;
     let is_story = matches!(intent, Intent::Yes | Intent::No) && !is_clear && own_words.split_whitespace().nth(STORY).is_some();
@@ -75,12 +85,15 @@ fn combine(own_words: &str, rules: ByRules, opinion: &Opinion) -> Reading {
 
 /// What speaks against recording it, however sure the learnt reader is.
 fn is_doubtful(rules: &ByRules, opinion: &Opinion, intent: Intent, confidence: f32) -> bool {
+    let is_clear = rules.reading.apply && rules.reading.intent == intent;
     let leaves = |intent| matches!(intent, Intent::Unsubscribe | Intent::Erase);
-    let contradicted = rules.reading.apply && rules.reading.intent != intent;
+    let otherwise = rules.reading.apply && rules.reading.intent != intent;
+    let opposite = leaves(intent) || matches!((rules.reading.intent, intent), (Intent::Yes, Intent::No) | (Intent::No, Intent::Yes));
+    let contradicted = otherwise && (opposite || confidence < AGAINST_RULES);
     let a_machine = intent != Intent::AutoReply && opinion.of(Intent::AutoReply) > MACHINE;
-    let unfounded = leaves(intent) && (rules.keeps || (!leaves(rules.reading.intent) && confidence < GONE_ALONE));
-    let wavers = intent == Intent::Maybe && matches!(rules.reading.intent, Intent::Yes | Intent::No);
-    contradicted || a_machine || unfounded || wavers
+    let unfounded = leaves(intent) && (rules.stays || (!leaves(rules.reading.intent) && confidence < GONE_ALONE));
+    let asks = rules.only_asks && !is_clear && matches!(intent, Intent::Yes | Intent::No | Intent::Maybe);
+    contradicted || a_machine || unfounded || asks
 }
 
 /// The count that both name, else the learnt one where it is sure, else the rules'.

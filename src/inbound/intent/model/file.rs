@@ -1,10 +1,13 @@
 //! The model's file: numbers in a fixed order, little endian, read once.
 //!
-//! Word rows stay as they lie in the file, four bits a number (32 numbers share a scale of 16 bits); everything else becomes
-//! `f32`. The file is written by `scripts/train-intent`, whose function `write_model` is the other half of this one.
+//! Large matrices stay as they lie in the file, in the binary: word rows with four bits a number (32 numbers share a scale of
+//! 16 bits), layers with eight (a row shares a scale). They are widened where they are used, which is quicker than to fetch
+//! four times as many octets from memory. The file is written by `scripts/train-intent`, whose function `write_model` is the other half of this one.
+
+use std::ops::Range;
 
 /// What a file of this form begins with.
-const MAGIC: &[u8; 8] = b"SVARMOD1";
+const MAGIC: &[u8; 8] = b"SVARMOD2";
 /// Numbers that share one scale in a word row, and the octets they take with it.
 const GROUP: usize = 32;
 const GROUP_BYTES: usize = 18;
@@ -31,9 +34,22 @@ pub(super) struct Sizes {
 /// A matrix with a bias: `out[i] = bias[i] + Σ weights[i][j] · in[j]`.
 #[derive(Debug)]
 pub(super) struct Linear {
-    /// Row by row, one row for each output.
-    pub(super) weights: Vec<f32>,
+    /// Row by row, one row for each input, in units of the output's scale.
+    weights: &'static [u8],
+    scales: Vec<f32>,
     pub(super) bias: Vec<f32>,
+}
+
+impl Linear {
+    /// Widens the rows of some inputs into `to`, which holds a number for each of the outputs of each.
+    #[inline(always)]
+    pub(super) fn widen(&self, inputs: Range<usize>, to: &mut [f32]) {
+        let outputs = self.scales.len();
+        let rows = self.weights.chunks_exact(outputs).skip(inputs.start).take(inputs.len());
+        for (row, to) in rows.zip(to.chunks_exact_mut(outputs)) {
+            to.iter_mut().zip(row).zip(&self.scales).for_each(|((to, n), scale)| *to = f32::from(n.cast_signed()) * scale);
+        }
+    }
 }
 
 /// Scale and shift after a normalisation.
@@ -138,14 +154,11 @@ impl Cursor {
         Some(Norm { scale: self.floats(width)?, shift: self.floats(width)? })
     }
 
-    /// The scales of all rows, the rows in eight bits a number, the bias.
+    /// The scales of all outputs, the rows in eight bits a number, the bias.
     fn linear(&mut self, outputs: usize, inputs: usize) -> Option<Linear> {
         let scales = self.floats(outputs)?;
         let rows = self.take(outputs.checked_mul(inputs)?)?;
-        let scaled =
-            rows.chunks_exact(inputs).zip(&scales).flat_map(|(row, scale)| row.iter().map(move |n| f32::from(n.cast_signed()) * scale));
-        let weights = scaled.collect();
-        Some(Linear { weights, bias: self.floats(outputs)? })
+        Some(Linear { weights: rows, scales, bias: self.floats(outputs)? })
     }
 
     fn layer(&mut self, width: usize, inner: usize) -> Option<Layer> {
@@ -175,6 +188,6 @@ mod tests {
 
     #[test]
     fn what_is_no_model_is_none() {
-        assert!(read(b"").is_none() && read(b"SVARMOD1").is_none() && read(b"SVARMOD1\xff\xff\xff\xff\xff\xff\xff\xff").is_none());
+        assert!(read(b"").is_none() && read(b"SVARMOD2").is_none() && read(b"SVARMOD2\xff\xff\xff\xff\xff\xff\xff\xff").is_none());
     }
 }

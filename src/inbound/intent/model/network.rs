@@ -10,6 +10,12 @@ use super::file::{Layer, Linear, Norm, Weights};
 /// Keeps a normalisation from dividing by nothing; that of the model this one comes from.
 const EPSILON: f32 = 1e-12;
 
+/// Which of its wide instructions this processor has.
+static ARCH: LazyLock<pulp::Arch> = LazyLock::new(pulp::Arch::new);
+
+/// Weights that are widened at a time.
+const AT_ONCE: usize = 1 << 16;
+
 /// One row of numbers for each piece of a text.
 #[derive(Clone, Debug)]
 struct Rows {
@@ -27,50 +33,57 @@ impl Rows {
     }
 
     fn normalise(&mut self, norm: &Norm) {
-        for row in self.each_mut() {
-            let count = row.len() as f32;
-            let mean = row.iter().sum::<f32>() / count;
-            let spread = row.iter().map(|n| (n - mean).powi(2)).sum::<f32>() / count;
-            let unit = 1.0 / (spread + EPSILON).sqrt();
-            for ((n, scale), shift) in row.iter_mut().zip(&norm.scale).zip(&norm.shift) {
-                *n = (*n - mean) * unit * scale + shift;
-            }
-        }
+        ARCH.dispatch(|| self.each_mut().for_each(|row| normalise(row, norm)));
     }
 
+    /// The weights of some inputs at a time are widened, so many as a processor's own cache holds.
     fn through(&self, linear: &Linear) -> Self {
         let (rows, width) = (self.count(), linear.bias.len());
         let mut numbers = Vec::with_capacity(rows * width);
         (0..rows).for_each(|_| numbers.extend_from_slice(&linear.bias));
-        add_product(&mut numbers, width, self.part(0..self.width), turned(&linear.weights, self.width));
-        Self { numbers, width }
-    }
-
-    /// One row, the mean of all.
-    fn mean(&self) -> Self {
-        let mut numbers = vec![0.0; self.width];
-        for row in self.numbers.chunks_exact(self.width) {
-            numbers.iter_mut().zip(row).for_each(|(sum, n)| *sum += n);
+        let some = (AT_ONCE / width).clamp(1, self.width);
+        let mut wide = vec![0.0; some * width];
+        for first in (0..self.width).step_by(some) {
+            let inputs = first..self.width.min(first + some);
+            let wide = &mut wide[..inputs.len() * width];
+            ARCH.dispatch(|| linear.widen(inputs.clone(), wide));
+            let weights = Matrix { numbers: wide, rows: inputs.len(), columns: width, down: width, right: 1 };
+            add_product(&mut numbers, width, self.part(0..rows, inputs), weights);
         }
-        let count = self.count() as f32;
-        numbers.iter_mut().for_each(|n| *n /= count);
-        Self { numbers, width: self.width }
+        Self { numbers, width }
     }
 
     fn count(&self) -> usize {
         self.numbers.len() / self.width
     }
 
-    /// Some columns of all rows.
-    fn part(&self, columns: Range<usize>) -> Matrix<'_> {
-        let (down, right) = (self.width, 1);
-        Matrix { numbers: &self.numbers[columns.start..], rows: self.count(), columns: columns.len(), down, right }
+    /// Some columns of some rows.
+    fn part(&self, rows: Range<usize>, columns: Range<usize>) -> Matrix<'_> {
+        let numbers = &self.numbers[rows.start * self.width + columns.start..];
+        Matrix { numbers, rows: rows.len(), columns: columns.len(), down: self.width, right: 1 }
+    }
+
+    /// The mean of each text's rows.
+    fn means(&self, texts: &[Range<usize>]) -> Self {
+        let mut numbers = vec![0.0; texts.len() * self.width];
+        for (text, mean) in texts.iter().zip(numbers.chunks_exact_mut(self.width)) {
+            for row in self.numbers.chunks_exact(self.width).skip(text.start).take(text.len()) {
+                mean.iter_mut().zip(row).for_each(|(mean, n)| *mean += n / text.len() as f32);
+            }
+        }
+        Self { numbers, width: self.width }
     }
 }
 
-/// Rows of `width` numbers, read as columns.
-fn turned(numbers: &[f32], width: usize) -> Matrix<'_> {
-    Matrix { numbers, rows: width, columns: numbers.len() / width, down: 1, right: width }
+#[inline(always)]
+fn normalise(row: &mut [f32], norm: &Norm) {
+    let count = row.len() as f32;
+    let mean = row.iter().sum::<f32>() / count;
+    let spread = row.iter().map(|n| (n - mean) * (n - mean)).sum::<f32>() / count;
+    let unit = 1.0 / (spread + EPSILON).sqrt();
+    for ((n, scale), shift) in row.iter_mut().zip(&norm.scale).zip(&norm.shift) {
+        *n = (*n - mean) * unit * scale + shift;
+    }
 }
 
 /// Numbers in rows and columns: `down` and `right` are how far the next one lies.
@@ -126,87 +139,98 @@ fn add_product(to: &mut [f32], step: usize, left: Matrix<'_>, right: Matrix<'_>)
     }
 }
 
-/// Asks the network; the score of each answer. `pieces` holds the marks of begin and end.
-pub(super) fn ask(weights: &Weights, pieces: &[usize]) -> Vec<f32> {
-    let mut rows = words(weights, pieces);
+/// Asks the network about some texts at once; the score of each answer for each. A text's pieces hold the marks of begin and
+/// end. To widen the weights costs as much as a few words, so that several texts are cheaper together.
+pub(super) fn ask(weights: &Weights, texts: &[Vec<usize>]) -> Vec<Vec<f32>> {
+    let mut end = 0;
+    let mut place = |text: &Vec<usize>| {
+        let begin = end;
+        end += text.len();
+        begin..end
+    };
+    let texts_at: Vec<Range<usize>> = texts.iter().map(&mut place).collect();
+    let mut rows = words(weights, texts);
     for layer in &weights.layers {
-        rows = through_layer(rows, layer, weights.sizes.heads);
+        rows = through_layer(rows, &texts_at, layer, weights.sizes.heads);
     }
-    rows.mean().through(&weights.answers).numbers
+    let answers = rows.means(&texts_at).through(&weights.answers);
+    answers.numbers.chunks_exact(answers.width).map(<[f32]>::to_vec).collect()
 }
 
-fn words(weights: &Weights, pieces: &[usize]) -> Rows {
+fn words(weights: &Weights, texts: &[Vec<usize>]) -> Rows {
     let width = weights.sizes.width;
-    let mut rows = Rows { numbers: weights.places[..pieces.len() * width].to_vec(), width };
-    for (piece, row) in pieces.iter().zip(rows.each_mut()) {
+    let numbers = texts.iter().flat_map(|text| &weights.places[..text.len() * width]).copied().collect();
+    let mut rows = Rows { numbers, width };
+    for (piece, row) in texts.iter().flatten().zip(rows.each_mut()) {
         weights.add_word(*piece, row);
     }
     rows.normalise(&weights.after_words);
     rows
 }
 
-fn through_layer(mut rows: Rows, layer: &Layer, heads: usize) -> Rows {
-    let attended = attend(&rows.through(&layer.query), &rows.through(&layer.key), &rows.through(&layer.value), heads);
+fn through_layer(mut rows: Rows, texts: &[Range<usize>], layer: &Layer, heads: usize) -> Rows {
+    let (query, key, value) = (rows.through(&layer.query), rows.through(&layer.key), rows.through(&layer.value));
+    let mut attended = Rows { numbers: vec![0.0; query.numbers.len()], width: query.width };
+    for text in texts {
+        attend(&query, &key, &value, text, heads, &mut attended);
+    }
     rows.add(&attended.through(&layer.attended));
     rows.normalise(&layer.after_attention);
     let mut wide = rows.through(&layer.widen);
-    wide.numbers.iter_mut().for_each(|n| *n = gelu(*n));
+    ARCH.dispatch(|| wide.numbers.iter_mut().for_each(|n| *n = gelu(*n)));
     rows.add(&wide.through(&layer.narrow));
     rows.normalise(&layer.after_layer);
     rows
 }
 
-/// Each piece looks at all others, head by head.
-fn attend(query: &Rows, key: &Rows, value: &Rows, heads: usize) -> Rows {
-    let (count, width) = (query.count(), query.width / heads);
+/// Each piece looks at all others of its text, head by head.
+fn attend(query: &Rows, key: &Rows, value: &Rows, text: &Range<usize>, heads: usize, out: &mut Rows) {
+    let (count, width) = (text.len(), query.width / heads);
     let unit = 1.0 / (width as f32).sqrt();
-    let mut out = Rows { numbers: vec![0.0; query.numbers.len()], width: query.width };
     for own in (0..heads).map(|head| head * width..(head + 1) * width) {
+        let [query, key, value] = [query, key, value].map(|rows| rows.part(text.clone(), own.clone()));
         let mut looks = Rows { numbers: vec![0.0; count * count], width: count };
-        add_product(&mut looks.numbers, count, query.part(own.clone()), key.part(own.clone()).turn());
-        for row in looks.each_mut() {
-            row.iter_mut().for_each(|n| *n *= unit);
-            to_shares(row);
-        }
-        add_product(&mut out.numbers[own.start..], out.width, looks.part(0..count), value.part(own));
+        add_product(&mut looks.numbers, count, query, key.turn());
+        ARCH.dispatch(|| {
+            for row in looks.each_mut() {
+                row.iter_mut().for_each(|n| *n *= unit);
+                to_shares(row);
+            }
+        });
+        let step = out.width;
+        add_product(&mut out.numbers[text.start * step + own.start..], step, looks.part(0..count, 0..count), value);
     }
-    out
 }
 
 /// Scores become shares that sum to one (softmax).
+#[inline(always)]
 pub(super) fn to_shares(scores: &mut [f32]) {
     let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    scores.iter_mut().for_each(|n| *n = (*n - most).exp());
+    scores.iter_mut().for_each(|n| *n = exp(*n - most));
     let sum: f32 = scores.iter().sum();
     scores.iter_mut().for_each(|n| *n /= sum);
 }
 
-/// Beyond this a number is itself, or nothing.
-const GELU_END: f32 = 6.0;
-const GELU_STEPS: usize = 4096;
-
-/// x·Φ(x), from a table: half a million of them are asked for a text.
+/// x·Φ(x), with the error function of Abramowitz and Stegun 7.1.26, right to six digits.
+#[inline(always)]
 fn gelu(x: f32) -> f32 {
-    static TABLE: LazyLock<Vec<f32>> = LazyLock::new(|| (0..=GELU_STEPS + 1).map(|step| exact_gelu(of_step(step))).collect());
-    if x.abs() >= GELU_END {
-        return x.max(0.0);
-    }
-    let at = (x + GELU_END) * (GELU_STEPS as f32 / (2.0 * GELU_END));
-    let (step, rest) = (at as usize, at.fract());
-    TABLE[step] + (TABLE[step + 1] - TABLE[step]) * rest
-}
-
-fn of_step(step: usize) -> f64 {
-    f64::from(GELU_END) * (2.0 * step as f64 / GELU_STEPS as f64 - 1.0)
-}
-
-/// With the error function of Abramowitz and Stegun 7.1.26, right to seven digits.
-fn exact_gelu(x: f64) -> f32 {
-    let z = x.abs() / std::f64::consts::SQRT_2;
+    let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
     let t = 1.0 / (1.0 + 0.327_591_1 * z);
-    let series = t * (0.254_829_592 + t * (-0.284_496_736 + t * (1.421_413_741 + t * (-1.453_152_027 + t * 1.061_405_429))));
-    let erf = (1.0 - series * (-z * z).exp()).copysign(x);
-    (x * 0.5 * (1.0 + erf)) as f32
+    let series = t * (0.254_829_6 + t * (-0.284_496_72 + t * (1.421_413_8 + t * (-1.453_152 + t * 1.061_405_4))));
+    let erf = (1.0 - series * exp(-z * z)).copysign(x);
+    0.5 * x * (1.0 + erf)
+}
+
+/// eˣ, right to six digits: 2ⁿ is written into the exponent, the rest is a polynomial (Cephes). Without a branch, so that
+/// many are computed at a time, which the standard library's are not.
+#[inline(always)]
+fn exp(x: f32) -> f32 {
+    let x = x.clamp(-87.0, 88.0);
+    let whole = (x * std::f32::consts::LOG2_E + 0.5).floor();
+    let rest = x - whole * 0.693_359_4 + whole * 2.121_944_4e-4;
+    let series =
+        0.5 + rest * (0.166_666_66 + rest * (4.166_579_6e-2 + rest * (8.333_452e-3 + rest * (1.398_199_9e-3 + rest * 1.987_569_1e-4))));
+    (series * rest * rest + rest + 1.0) * f32::from_bits(((whole as i32 + 127) << 23).cast_unsigned())
 }
 
 #[cfg(test)]
@@ -217,16 +241,20 @@ mod tests {
     fn a_product_is_each_row_by_each_row() {
         let rows = Rows { numbers: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], width: 3 };
         let mut to = vec![1.0; 4];
-        add_product(&mut to, 2, rows.part(0..3), turned(&[1.0, 0.0, 1.0, 0.0, 1.0, 0.0], 3));
+        let other = Rows { numbers: vec![1.0, 0.0, 1.0, 0.0, 1.0, 0.0], width: 3 };
+        add_product(&mut to, 2, rows.part(0..2, 0..3), other.part(0..2, 0..3).turn());
         assert_eq!(to, [5.0, 3.0, 11.0, 6.0]);
         let mut wide = vec![0.0; 6];
-        add_product(&mut wide[1..], 3, rows.part(1..3), rows.part(1..3).turn());
+        add_product(&mut wide[1..], 3, rows.part(0..2, 1..3), rows.part(0..2, 1..3).turn());
         assert_eq!(wide, [0.0, 13.0, 28.0, 0.0, 28.0, 61.0]);
+        assert_eq!(rows.means(&[1..2, 0..2]).numbers, [4.0, 5.0, 6.0, 2.5, 3.5, 4.5]);
     }
 
     #[test]
     fn the_curve_of_a_neuron_is_met() {
-        for (x, y) in [(0.0, 0.0), (1.0, 0.841_345), (-1.0, -0.158_655), (3.0, 2.995_95), (-7.0, 0.0), (7.0, 7.0)] {
+        for (x, y) in
+            [(0.0, 0.0), (1.0, 0.841_345), (-1.0, -0.158_655), (3.0, 2.995_95), (-7.0, 0.0), (7.0, 7.0), (-1000.0, 0.0), (1000.0, 1000.0)]
+        {
             assert!((gelu(x) - y).abs() < 1e-5, "{x}: {}", gelu(x));
         }
     }
@@ -235,6 +263,6 @@ mod tests {
     fn shares_sum_to_one() {
         let mut shares = vec![1000.0, 1000.0, -1000.0];
         to_shares(&mut shares);
-        assert_eq!(shares, [0.5, 0.5, 0.0]);
+        assert_eq!(shares, [0.5, 0.5, exp(-87.0) / 2.0]);
     }
 }

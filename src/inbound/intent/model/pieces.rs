@@ -84,6 +84,11 @@ impl Pieces {
     }
 }
 
+/// Whether a text holds nothing that could be read.
+pub(super) fn is_blank(text: &str) -> bool {
+    text.chars().all(|c| c.is_whitespace() || is_invisible(c))
+}
+
 /// Control and format characters and loose marks; the joiner of emoji stays.
 fn is_invisible(c: char) -> bool {
     let format = matches!(c, '\u{ad}' | '\u{200b}' | '\u{200c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
