@@ -24,8 +24,8 @@ const GONE_ALONE: f32 = 0.95;
 const AGAINST_RULES: f32 = 0.95;
 /// How sure it must be that a machine wrote what the rules find a clear answer.
 const MACHINE_AGAINST_RULES: f32 = 0.93;
-/// How sure it must be of a count that the rules do not confirm.
-const COUNT_ALONE: f32 = 0.6;
+/// How sure it must be that nobody else comes whom the rules have counted.
+const SURE_OF_NOBODY: f32 = 0.9;
 
 /// How sure both together must be before an intent is applied.
 fn threshold(intent: Intent) -> f32 {
@@ -96,14 +96,11 @@ fn is_doubtful(rules: &ByRules, opinion: &Opinion, intent: Intent, confidence: f
     contradicted || a_machine || unfounded || asks
 }
 
-/// The count that both name, else the learnt one where it is sure, else the rules'.
+/// The rules' count, which they have from a word, unless the learnt reader is sure that nobody is spoken of; without one its own.
 fn guests(by_rules: Option<u32>, opinion: &Opinion) -> Option<u32> {
     let (learnt, sure) = opinion.guests;
-    if by_rules.is_some() && (by_rules > Some(MOST_LEARNT) || sure < COUNT_ALONE) { by_rules } else { learnt }
+    if by_rules.is_some() && (learnt.is_some() || sure < SURE_OF_NOBODY) { by_rules } else { learnt }
 }
-
-/// The learnt reader's last class is "so many or more": there the rules know better.
-const MOST_LEARNT: u32 = 6;
 
 fn both(mut by_rules: Vec<String>, learnt: &[&str], intent: Intent) -> Vec<String> {
     for word in learnt.iter().filter(|word| **word != intent.as_str()) {
