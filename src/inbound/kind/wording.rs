@@ -4,7 +4,6 @@
 //! no person writes; words that none begins a sentence with; words that a person writes too, of which two kinds are needed
 //! in a text that quotes nothing and in which nobody answers.
 
-use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
@@ -55,45 +54,30 @@ pub(super) fn challenge_in(text: &str) -> Option<(String, String)> {
 
 /// What a message says, folded, less what it quotes.
 #[derive(Debug)]
-pub(super) struct Said<'a> {
-    parsed: &'a Parsed,
-    /// Its start, as it stands there.
-    unquoted: String,
-    /// The same folded, signature and all.
+pub(super) struct Said {
+    /// Its start, signature and all.
     text: String,
     /// Where in it lines begin that begin a sentence.
     begins: Vec<usize>,
-    quotes: bool,
-    /// What is seldom asked for: most answers quote what they answer, and speak of no machine.
-    cut: OnceCell<Cut>,
-}
-
-/// The text less signature and disclaimer.
-#[derive(Debug)]
-struct Cut {
-    /// After the subject.
+    /// The same without signature and disclaimer, after the subject.
     own: String,
-    /// Less the subject and where the text names it.
+    /// The same, less the subject and where the text names it.
     answer: String,
+    quotes: bool,
 }
 
-impl<'a> Said<'a> {
-    pub(super) fn of(parsed: &'a Parsed) -> Self {
+impl Said {
+    pub(super) fn of(parsed: &Parsed) -> Self {
         let looked_at: String = parsed.text.chars().take(CUT_FROM).collect();
         let (unquoted, quotes) = quote::unquoted(&looked_at);
         let unquoted: String = unquoted.chars().take(LOOKED_AT).collect();
+        let name = parsed.from_name.as_deref().or(parsed.from.as_deref()).unwrap_or_default();
+        let words = fold(&quote::cut(&unquoted, name, None));
+        let subject: String = parsed.subject.chars().take(SUBJECT_LOOKED_AT).collect();
+        let own = format!("{} {words}", fold(&own_subject(&subject)));
+        let answer = without_subject(words, &answered_subject(&subject));
         let (text, begins) = folded_lines(&unquoted);
-        Self { parsed, unquoted, text, begins, quotes, cut: OnceCell::new() }
-    }
-
-    fn cut(&self) -> &Cut {
-        self.cut.get_or_init(|| {
-            let name = self.parsed.from_name.as_deref().or(self.parsed.from.as_deref()).unwrap_or_default();
-            let words = fold(&quote::cut(&self.unquoted, name, None));
-            let subject: String = self.parsed.subject.chars().take(SUBJECT_LOOKED_AT).collect();
-            let own = format!("{} {words}", fold(&own_subject(&subject)));
-            Cut { own, answer: without_subject(words, &answered_subject(&subject)) }
-        })
+        Self { text, begins, own, answer, quotes }
     }
 
     /// The rule and the words that show a machine.
@@ -102,8 +86,9 @@ impl<'a> Said<'a> {
     }
 
     fn phrase(&self) -> Option<(String, String)> {
+        let answers = self.answers();
         // a footer may speak of its machine below a person's answer
-        let found = MACHINES.find_placed(&self.text).find(|f| self.counts(f) && !(f.at_start && self.answers()))?;
+        let found = MACHINES.find_placed(&self.text).find(|f| !(f.at_start && answers) && self.counts(f))?;
         let rule = if found.group == 1 { "challenge" } else { "phrase" };
         Some((format!("{}.{rule}", found.language), found.words.to_owned()))
     }
@@ -118,9 +103,9 @@ impl<'a> Said<'a> {
 
     /// Somebody answers, or speaks of the invitation.
     fn answers(&self) -> bool {
-        let answer = &self.cut().answer;
-        let alone = |f: &Found<'_>| starts_after(&answer[..f.at]) && !answer[f.at + f.words.len()..].starts_with(char::is_alphanumeric);
-        ANSWERS.find_placed(answer).any(|f| is_word_start(answer, f.at) && (!f.at_start || alone(&f)))
+        let alone =
+            |f: &Found<'_>| starts_after(&self.answer[..f.at]) && !self.answer[f.at + f.words.len()..].starts_with(char::is_alphanumeric);
+        ANSWERS.find_placed(&self.answer).any(|f| is_word_start(&self.answer, f.at) && (!f.at_start || alone(&f)))
     }
 
     /// Words that a person writes too, of kinds that give a machine away together.
@@ -129,9 +114,8 @@ impl<'a> Said<'a> {
             return None;
         }
         let mut found: BTreeMap<(&str, &str), BTreeMap<usize, &str>> = BTreeMap::new();
-        let Cut { own, answer } = self.cut();
-        for f in TOGETHER.find_placed(own).filter(|f| is_word_start(own, f.at)) {
-            let asks = |name: &str| answer.contains('?') && name != TICKET;
+        for f in TOGETHER.find_placed(&self.own).filter(|f| is_word_start(&self.own, f.at)) {
+            let asks = |name: &str| self.answer.contains('?') && name != TICKET;
             if let Some((name, kind)) = kind_of(f.language, f.group).filter(|(name, _)| !asks(name)) {
                 found.entry((f.language, name)).or_default().entry(kind).or_insert(f.words);
             }
