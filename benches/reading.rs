@@ -9,14 +9,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use svar::inbound::understand::{Around, understand};
-use svar::model::inbound::Kind;
+use svar::model::inbound::{Evidence, Kind};
 
 /// Each measure goes on for so long, so that a figure is steady.
 const LONG: Duration = Duration::from_secs(3);
 
 fn main() {
     let mails = mails();
-    let asked = |raw: &Vec<u8>| understand(raw, &Around::default()).reading.evidence.iter().any(|e| e.rule.starts_with("learnt."));
+    let asked = |raw: &Vec<u8>| understand(raw, &Around::default()).reading.evidence.iter().any(Evidence::is_learnt);
     let (learnt, by_rules): (Vec<_>, Vec<_>) = mails.into_iter().partition(asked);
     let machine = |raw: &Vec<u8>| understand(raw, &Around::default()).kind != Kind::Reply;
     let (machines, answers): (Vec<_>, Vec<_>) = by_rules.into_iter().partition(machine);

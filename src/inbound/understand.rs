@@ -80,8 +80,9 @@ fn reading_of(parsed: &parse::Parsed, sorted: &kind::Sorted, own_words: &str, se
             // what only words show is filed unseen only where they hold no clear answer: a footer may stand below one
             let read = from_a_person(parsed, own_words, sent);
             let answers = read.apply && read.intent != Intent::AutoReply;
+            let evidence = read.evidence.into_iter().filter(|e| answers || e.is_learnt()).collect();
             let machine = from_a_machine(sorted.kind, own_words);
-            Reading { apply: machine.apply && !answers, ..machine }
+            Reading { apply: machine.apply && !answers, evidence, ..machine }
         }
         Kind::AutoReply | Kind::Bounce | Kind::Complaint | Kind::Receipt => from_a_machine(sorted.kind, own_words),
     }
@@ -105,7 +106,9 @@ fn from_a_calendar(parsed: &parse::Parsed, own_words: &str, sent: Option<&str>) 
         _ => return Reading { apply: false, ..written },
     };
     let agrees = written.intent == intent || !written.apply;
-    let evidence = vec![Evidence { rule: "PARTSTAT".to_owned(), words: states.join(", ") }];
+    let stated = Evidence { rule: "PARTSTAT".to_owned(), words: states.join(", ") };
+    let beside = written.evidence.into_iter().filter(|e| !agrees || e.is_learnt());
+    let evidence = [stated].into_iter().chain(beside).collect();
     Reading { intent, apply: agrees, confidence: if agrees { 0.99 } else { 0.5 }, evidence, ..written }
 }
 

@@ -113,6 +113,14 @@ pub struct Evidence {
     pub words: String,
 }
 
+impl Evidence {
+    /// The learnt reader's, not a rule's.
+    #[must_use]
+    pub fn is_learnt(&self) -> bool {
+        self.rule.starts_with("learnt.")
+    }
+}
+
 /// What a reader makes of a person's own words.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reading {

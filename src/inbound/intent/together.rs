@@ -65,7 +65,9 @@ fn combine(own_words: &str, rules: ByRules, opinion: &Opinion) -> Reading {
     let weight = if rules.reading.apply { CLEAR } else { GUESS };
     let (intent, confidence) = Opinion::first(&opinion.weighed(rules.reading.intent, weight));
     if intent == Intent::AutoReply && rules.reading.apply && confidence < MACHINE_AGAINST_RULES {
-        return Reading { apply: false, confidence: confidence.min(0.5), ..rules.reading };
+        let mut evidence = rules.reading.evidence;
+        evidence.push(Evidence { rule: format!("learnt.{intent}"), words: model::spoken(own_words, intent).to_owned() });
+        return Reading { apply: false, confidence: confidence.min(0.5), evidence, ..rules.reading };
     }
     let agree = rules.reading.intent == intent;
     let is_clear = agree && rules.reading.apply;
@@ -75,7 +77,7 @@ fn combine(own_words: &str, rules: ByRules, opinion: &Opinion) -> Reading {
     let apply = confidence >= wanted && unasked && !is_doubtful(&rules, opinion, intent, confidence);
     let by_rules = rules.reading;
     let mut evidence = if agree { by_rules.evidence } else { Vec::new() };
-    // The rules' words are shown where there are any: to find the learnt reader's costs as much as to ask it.
+    // the rules' words are shown where there are any
     let words = if evidence.is_empty() { model::spoken(own_words, intent) } else { "" };
     evidence.push(Evidence { rule: format!("learnt.{intent}"), words: words.to_owned() });
     let guests = matches!(intent, Intent::Yes | Intent::Maybe).then(|| guests(by_rules.guests, opinion)).flatten();
