@@ -196,12 +196,23 @@ mod tests {
     /// S-146: the question's own words are never read as its confirmation, quoted or not, nor is an answer that says otherwise.
     #[test]
     fn only_words_of_their_own_confirm() {
-        for (subject, question) in [
-            ("Vill du vara med?", include_str!("../../templates/mail/wish/sv.txt.hbs")),
-            ("Do you want to take part?", include_str!("../../templates/mail/wish/en.txt.hbs")),
+        let phrases: toml::Table = toml::from_str(include_str!("../../templates/mail/phrases.toml")).unwrap();
+        for (language, yes) in [
+            ("sv", "JA"),
+            ("en", "Yes please."),
+            ("no", "Ja, det stemmer"),
+            ("da", "Ja tak!"),
+            ("fi", "KYLLÄ"),
+            ("de", "Ja gerne"),
+            ("fr", "OUI"),
+            ("es", "Sí"),
+            ("nl", "Ja graag!"),
+            ("pl", "TAK"),
         ] {
+            let subject = phrases[language]["wish"].as_str().unwrap();
+            let question = std::fs::read_to_string(format!("templates/mail/wish/{language}.txt.hbs")).unwrap();
             let fields = [("{{campaign}}", "natverk"), ("{{#if guests}}", ""), ("{{guests}}", "1"), ("{{/if}}", "")];
-            let question = fields.iter().fold(question.to_owned(), |text, (field, value)| text.replace(field, value));
+            let question = fields.iter().fold(question, |text, (field, value)| text.replace(field, value));
             let question = question.replace("{{opt_out}}", "").replace("{{organiser.name}}", "Monica");
             let quoted: String = question.lines().map(|line| format!("> {line}\r\n")).collect();
             let around = Around { is_tied: true, sent: Some(format!("{subject}\n{question}")), ..Around::default() };
@@ -213,7 +224,7 @@ mod tests {
             for words in ["", &quoted, &question, "Nej, det var inte jag.", "No, that was not me.", "Who are you?"] {
                 assert!(!is_yes(&format!("Re: {subject}"), words) && !is_yes(subject, words), "{words}");
             }
-            for words in ["JA", "Yes", "Ja tack!", "Yes please."] {
+            for words in ["JA", "Yes", "Ja tack!", yes] {
                 assert!(is_yes(&format!("Re: {subject}"), &format!("{words}\r\n\r\n{quoted}")), "{words}");
             }
         }

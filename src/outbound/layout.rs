@@ -14,25 +14,42 @@ macro_rules! embedded {
     ($($name:literal),* $(,)?) => { [$(($name, include_str!(concat!("../../templates/mail/", $name, ".hbs")))),*] };
 }
 
-const OWN: [(&str, &str); 12] = embedded![
+const OWN: [(&str, &str); 28] = embedded![
     "invitation/body.txt",
     "invitation/body.html",
     "newsletter/body.txt",
     "newsletter/body.html",
     "footer.txt",
     "footer.html",
-    "confirmation/sv.txt",
-    "confirmation/en.txt",
     "notice/sv.txt",
     "notice/en.txt",
+    "confirmation/sv.txt",
+    "confirmation/en.txt",
+    "confirmation/no.txt",
+    "confirmation/da.txt",
+    "confirmation/fi.txt",
+    "confirmation/de.txt",
+    "confirmation/fr.txt",
+    "confirmation/es.txt",
+    "confirmation/nl.txt",
+    "confirmation/pl.txt",
     "wish/sv.txt",
     "wish/en.txt",
+    "wish/no.txt",
+    "wish/da.txt",
+    "wish/fi.txt",
+    "wish/de.txt",
+    "wish/fr.txt",
+    "wish/es.txt",
+    "wish/nl.txt",
+    "wish/pl.txt",
 ];
 
 /// The sentences of a language.
 #[derive(Debug, Deserialize)]
 struct Phrases {
     opt_out: String,
+    wish: String,
     #[serde(default)]
     intents: BTreeMap<String, String>,
     #[serde(default)]
@@ -47,6 +64,12 @@ static PHRASES: LazyLock<BTreeMap<String, Phrases>> =
 #[must_use]
 pub fn opt_out(language: &str) -> &'static str {
     PHRASES.get(language).or_else(|| PHRASES.get("en")).map_or("", |phrases| &phrases.opt_out)
+}
+
+/// The subject of the question to somebody new, in a language; English where there is none.
+#[must_use]
+pub fn wish_subject(language: &str) -> &'static str {
+    PHRASES.get(language).or_else(|| PHRASES.get("en")).map_or("", |phrases| &phrases.wish)
 }
 
 /// An intent in words, in a language.
@@ -158,10 +181,16 @@ mod tests {
         assert_eq!(reason_in_words("sv", "not read whole: more than 500 parts"), "inte läst i sin helhet: fler än 500 delar");
     }
 
+    /// Whoever answers in a language that svar reads is answered in it.
     #[test]
-    fn every_language_can_say_how_to_opt_out() {
+    fn every_language_can_say_how_to_opt_out_and_what_was_noted() {
         for language in ["sv", "en", "no", "da", "fi", "de", "fr", "es", "nl", "pl"] {
-            assert!(opt_out(language).len() > 20);
+            assert!(opt_out(language).len() > 20 && !wish_subject(language).is_empty());
+            for name in ["confirmation", "wish"] {
+                let text = Layout::own().localised(name, language).to_owned();
+                assert!(text.contains("{{organiser.name}}") && text.contains("{{guests}}"), "{name} {language}");
+                assert!(language == "en" || text != Layout::own().localised(name, "en"));
+            }
         }
         assert_eq!(opt_out("xx"), opt_out("en"));
     }

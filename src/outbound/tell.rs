@@ -8,7 +8,7 @@
 use serde_json::json;
 
 use super::compose::tagged;
-use super::layout::{Layout, intent_in_words, opt_out, reason_in_words};
+use super::layout::{Layout, intent_in_words, opt_out, reason_in_words, wish_subject};
 use super::render::render_text;
 use crate::config::Sender;
 use crate::model::address::{Address, is_same};
@@ -134,13 +134,12 @@ fn question(sender: &Sender, keys: &Keys, layout: &Layout, about: &Untold) -> Op
     let body = asked(guests)?;
     // The organiser's own template may say nothing of guests; then nobody agrees to a number by saying yes.
     let said = guests.filter(|_| asked(None).as_ref() != Some(&body));
-    let subject = if language == "sv" { "Vill du vara med?" } else { "Do you want to take part?" };
     Some(NewNotice {
         about: "wish",
         recipient: recipient.to_owned(),
         contact_id: None,
         says: format!("{}:wish:{}", about.campaign_id.unwrap_or(0), said.unwrap_or(0)),
-        subject: subject.to_owned(),
+        subject: wish_subject(language).to_owned(),
         body,
         in_reply_to: about.message_id.clone().unwrap_or_default(),
         references: thread(about),
