@@ -34,6 +34,9 @@ pub struct Words {
     pub language: String,
     /// Small words that tell the language from others.
     pub common: Vec<String>,
+    /// Words of mail, lists and data, and of taking away: whoever wants to be gone uses one. One that ends in `*` stands for all
+    /// that begin so.
+    pub mail_words: Vec<String>,
     /// Prefixes of a reply's or forward's subject, without the colon.
     pub reply_prefixes: Vec<String>,
     /// Numbers in words.

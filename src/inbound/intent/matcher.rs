@@ -223,6 +223,7 @@ pub(super) struct Language {
     by_first: HashMap<String, Vec<usize>>,
     by_prefix: Vec<usize>,
     negators: HashSet<String>,
+    mail_words: Vec<Choice>,
 }
 
 struct Pattern {
@@ -258,7 +259,8 @@ pub(super) static LANGUAGES: LazyLock<Vec<Language>> = LazyLock::new(|| {
 impl Language {
     fn of(words: &'static Words, any: Option<&'static Words>) -> Self {
         let negators = words.rules.get("negator").into_iter().flat_map(|r| r.values().flatten()).map(|w| fold(w)).collect();
-        let mut language = Self { words, patterns: Vec::new(), by_first: HashMap::new(), by_prefix: Vec::new(), negators };
+        let mail_words = words.mail_words.iter().map(|word| choice_of(word)).collect();
+        let mut language = Self { words, patterns: Vec::new(), by_first: HashMap::new(), by_prefix: Vec::new(), negators, mail_words };
         for source in std::iter::once(words).chain(any) {
             for (class, rules) in &source.rules {
                 for (rule, patterns) in rules {
@@ -269,6 +271,11 @@ impl Language {
             }
         }
         language
+    }
+
+    /// The text speaks of mail, of a list or data, or of taking away.
+    pub(super) fn speaks_of_mail(&self, text: &Text) -> bool {
+        text.tokens.iter().any(|token| self.mail_words.iter().any(|word| word.fits(&token.folded)))
     }
 
     fn add(&mut self, class: &str, rule: String, pattern: &str) {

@@ -18,7 +18,10 @@ const MACHINE: f32 = 0.05;
 /// the rules needs to be so sure.
 const STORY: usize = 30;
 const SURE_OF_STORY: f32 = 0.95;
-/// How sure the learnt reader must be of a wish to be gone that no rule has found.
+/// A sentence of a story that would be so sure a yes, alone, disputes a no, and the reverse, unless that is so sure.
+const DISPUTES: f32 = 0.9;
+const BEYOND_DISPUTE: f32 = 0.985;
+/// How sure the learnt reader must be of a wish to be gone that no rule has found, in a text that speaks of mail.
 const GONE_ALONE: f32 = 0.95;
 /// How sure it must be against a clear case of the rules, which weighs against it already.
 const AGAINST_RULES: f32 = 0.95;
@@ -30,9 +33,10 @@ const SURE_OF_NOBODY: f32 = 0.9;
 /// How sure both together must be before an intent is applied.
 fn threshold(intent: Intent) -> f32 {
     match intent {
-        Intent::Yes | Intent::Unsubscribe | Intent::Erase => 0.88,
+        Intent::Yes => 0.86,
+        Intent::Unsubscribe | Intent::Erase => 0.88,
         Intent::Maybe => 0.90,
-        Intent::No => 0.92,
+        Intent::No => 0.94,
         Intent::AutoReply => 0.95,
         Intent::Question | Intent::Other => f32::INFINITY,
     }
@@ -48,6 +52,8 @@ pub(super) struct ByRules {
     pub(super) stays: bool,
     /// Every sentence asks.
     pub(super) only_asks: bool,
+    /// It speaks of mail, of a list or data, or of taking away.
+    pub(super) of_mail: bool,
 }
 
 /// Reads a text of which the rules have made `rules`.
@@ -65,35 +71,65 @@ fn combine(own_words: &str, rules: ByRules, opinion: &Opinion) -> Reading {
     let weight = if rules.reading.apply { CLEAR } else { GUESS };
     let (intent, confidence) = Opinion::first(&opinion.weighed(rules.reading.intent, weight));
     if intent == Intent::AutoReply && rules.reading.apply && confidence < MACHINE_AGAINST_RULES {
-        let mut evidence = rules.reading.evidence;
-        evidence.push(Evidence { rule: format!("learnt.{intent}"), words: model::spoken(own_words, intent).to_owned() });
+        let evidence = rules.reading.evidence.into_iter().chain([learnt(intent, "")]).collect();
         return Reading { apply: false, confidence: confidence.min(0.5), evidence, ..rules.reading };
     }
-    let agree = rules.reading.intent == intent;
-    let is_clear = agree && rules.reading.apply;
-    let is_story = matches!(intent, Intent::Yes | Intent::No) && !is_clear && own_words.split_whitespace().nth(STORY).is_some();
-    let wanted = if is_story { SURE_OF_STORY } else { threshold(intent) };
-    let unasked = is_clear || opinion.apply >= UNASKED;
-    let apply = confidence >= wanted && unasked && !is_doubtful(&rules, opinion, intent, confidence);
+    let said = Said { intent, confidence, is_clear: rules.reading.apply && rules.reading.intent == intent };
+    let is_long = own_words.split_whitespace().nth(STORY).is_some();
+    let by_words = rules.reading.intent == intent && !rules.reading.evidence.is_empty();
+    let answers = matches!(intent, Intent::Yes | Intent::No);
+    let wanted = if is_long && answers && !said.is_clear { SURE_OF_STORY } else { threshold(intent) };
+    let unasked = said.is_clear || opinion.apply >= UNASKED;
+    let is_sure = confidence >= wanted && unasked && !is_doubtful(&rules, opinion, &said);
+    // the sentences are asked only where they may change something: that takes as long as the whole did
+    let disputable = is_sure && answers && confidence < BEYOND_DISPUTE;
+    let alone = if is_long && (disputable || !by_words) { model::by_sentence(own_words) } else { Vec::new() };
+    let apply = is_sure && !(disputable && is_disputed(intent, &alone));
     let by_rules = rules.reading;
-    let mut evidence = if agree { by_rules.evidence } else { Vec::new() };
-    // the rules' words are shown where there are any
-    let words = if evidence.is_empty() { model::spoken(own_words, intent) } else { "" };
-    evidence.push(Evidence { rule: format!("learnt.{intent}"), words: words.to_owned() });
+    let mut evidence = if by_words { by_rules.evidence } else { Vec::new() };
+    evidence.push(learnt(intent, if by_words { "" } else { clearest(own_words, intent, &alone) }));
     let guests = matches!(intent, Intent::Yes | Intent::Maybe).then(|| guests(by_rules.guests, opinion)).flatten();
     let secondary = both(by_rules.secondary, &opinion.secondary, intent);
     Reading { intent, secondary, guests, confidence, apply, language: by_rules.language, evidence }
 }
 
+/// What both readers together make of a text.
+struct Said {
+    intent: Intent,
+    confidence: f32,
+    /// It is a clear case of the rules.
+    is_clear: bool,
+}
+
+fn learnt(intent: Intent, words: &str) -> Evidence {
+    Evidence { rule: format!("learnt.{intent}"), words: words.to_owned() }
+}
+
+/// A short text is its own evidence; of a long one it is the sentence that says it most clearly.
+fn clearest<'a>(own_words: &'a str, intent: Intent, alone: &[(&'a str, Opinion)]) -> &'a str {
+    alone.iter().max_by(|a, b| a.1.of(intent).total_cmp(&b.1.of(intent))).map_or(own_words, |(sentence, _)| sentence)
+}
+
+/// A sentence of a story says the opposite: "Nee zeggen kan ik niet".
+fn is_disputed(intent: Intent, alone: &[(&str, Opinion)]) -> bool {
+    let opposite = if intent == Intent::Yes { Intent::No } else { Intent::Yes };
+    alone.iter().any(|(_, opinion)| opinion.of(opposite) > DISPUTES)
+}
+
 /// What speaks against recording it, however sure the learnt reader is.
-fn is_doubtful(rules: &ByRules, opinion: &Opinion, intent: Intent, confidence: f32) -> bool {
-    let is_clear = rules.reading.apply && rules.reading.intent == intent;
+fn is_doubtful(rules: &ByRules, opinion: &Opinion, said: &Said) -> bool {
+    let &Said { intent, confidence, is_clear } = said;
     let leaves = |intent| matches!(intent, Intent::Unsubscribe | Intent::Erase);
     let otherwise = rules.reading.apply && rules.reading.intent != intent;
-    let opposite = leaves(intent) || matches!((rules.reading.intent, intent), (Intent::Yes, Intent::No) | (Intent::No, Intent::Yes));
+    let comes = |intent| matches!(intent, Intent::Yes | Intent::Maybe);
+    let by_rules = rules.reading.intent;
+    // who declines may well want to be gone; who comes does not
+    let opposite =
+        (comes(by_rules) && leaves(intent)) || matches!((by_rules, intent), (Intent::Yes, Intent::No) | (Intent::No, Intent::Yes));
     let contradicted = otherwise && (opposite || confidence < AGAINST_RULES);
     let a_machine = intent != Intent::AutoReply && opinion.of(Intent::AutoReply) > MACHINE;
-    let unfounded = leaves(intent) && (rules.stays || (!leaves(rules.reading.intent) && confidence < GONE_ALONE));
+    let unsaid = !leaves(by_rules) && (confidence < GONE_ALONE || !rules.of_mail);
+    let unfounded = leaves(intent) && (rules.stays || unsaid);
     let asks = rules.only_asks && !is_clear && matches!(intent, Intent::Yes | Intent::No | Intent::Maybe);
     contradicted || a_machine || unfounded || asks
 }

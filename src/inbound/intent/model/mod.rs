@@ -4,7 +4,7 @@
 //! taught by `scripts/train-intent` with the examples in `tests/fixtures/intents/learn`; what it is worth stands in `docs/READING.md`. It runs
 //! in this process, needs no network, and is read from the binary when it is first asked.
 //!
-//! Stations: `pieces` cuts the text, `network` asks; the sentence that says it most clearly is its evidence.
+//! Stations: `pieces` cuts the text, `network` asks.
 
 mod file;
 mod network;
@@ -95,10 +95,11 @@ pub(super) fn ask(text: &str) -> Option<Opinion> {
 }
 
 /// Octets of a text whose sentences are asked one by one.
-const MOST_SPOKEN: usize = 800;
+const MOST_SPOKEN: usize = 1200;
 
-/// The sentence that says an intent most clearly when it stands alone: the learnt reader's evidence.
-pub(super) fn spoken(text: &str, intent: Intent) -> &str {
+/// What each sentence of a text would say if it stood alone.
+pub(super) fn by_sentence(text: &str) -> Vec<(&str, Opinion)> {
+    let Some(model) = MODEL.as_ref() else { return Vec::new() };
     let mut octets = 0;
     let some = sentences(text).into_iter().take_while(|sentence| {
         let begun = octets < MOST_SPOKEN;
@@ -106,10 +107,8 @@ pub(super) fn spoken(text: &str, intent: Intent) -> &str {
         begun
     });
     let some: Vec<&str> = some.collect();
-    let (Some(model), [_, _, ..]) = (MODEL.as_ref(), some.as_slice()) else { return some.first().copied().unwrap_or_default() };
-    let opinions = model.ask(&some);
-    let clearest = some.iter().zip(&opinions).max_by(|a, b| a.1.of(intent).total_cmp(&b.1.of(intent)));
-    clearest.map_or("", |(sentence, _)| sentence)
+    let opinions = if some.is_empty() { Vec::new() } else { model.ask(&some) };
+    some.into_iter().zip(opinions).collect()
 }
 
 /// The sentences of a text that have a letter, ended by a mark and a space or by a line's end.
@@ -182,27 +181,17 @@ mod tests {
         for text in ["👍", "ζ", "ja\u{301}", "\u{202e}ja\u{0}", &"jag kommer inte ".repeat(20_000), &"a".repeat(1_000_000)] {
             let opinion = ask(text).unwrap();
             assert!(opinion.shares.iter().chain([&opinion.apply]).all(|n| n.is_finite()));
-            let _ = spoken(text, Intent::Yes);
+            let _ = by_sentence(text);
         }
     }
 
     #[test]
-    fn the_sentence_that_decides_a_story_is_its_evidence() {
-        for (intent, text, wanted) in [
-            (
-                Intent::No,
-                "Vi har flyttat och allt är rörigt. Jag avstår den här gången. Hälsa Siv på bageriet!",
-                "Jag avstår den här gången.",
-            ),
-            (Intent::Yes, "Ja", "Ja"),
-            (
-                Intent::Unsubscribe,
-                "Hi Monica,\nI get far too much mail. Please take me off your list\n\nTom",
-                "Please take me off your list",
-            ),
-        ] {
-            assert_eq!(spoken(text, intent), wanted);
-        }
+    fn each_sentence_of_a_story_has_a_meaning_of_its_own() {
+        let story = "Ja, ett sådant nätverk behövs verkligen. Vi har flyttat och allt är rörigt. Jag avstår den här gången.";
+        let said: Vec<(&str, Intent)> = by_sentence(story).iter().map(|(text, o)| (*text, Opinion::first(&o.shares).0)).collect();
+        assert_eq!(said.len(), 3);
+        assert_eq!(said[2], ("Jag avstår den här gången.", Intent::No));
+        assert!(by_sentence("").is_empty() && by_sentence("👍 --").is_empty());
     }
 
     #[test]
