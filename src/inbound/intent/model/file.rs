@@ -1,10 +1,11 @@
 //! The model's file: numbers in a fixed order, little endian, read once.
 //!
-//! Large matrices stay as they lie in the file, in the binary: word rows with four bits a number (32 numbers share a scale of
-//! 16 bits), layers with eight (a row shares a scale). They are widened where they are used, which is quicker than to fetch
-//! four times as many octets from memory. The file is written by `scripts/train-intent`, whose function `write_model` is the other half of this one.
+//! Word rows stay as they lie in the file, in the binary, with four bits a number (32 numbers share a scale of 16 bits); layers
+//! have eight bits a number (an output shares a scale) and are laid out once for the processor. The file is written by `scripts/train-intent`, whose function `write_model` is the other half of this one.
 
-use std::ops::Range;
+use rten_gemm::PackedBMatrix;
+
+use super::network::pack;
 
 /// What a file of this form begins with.
 const MAGIC: &[u8; 8] = b"SVARMOD2";
@@ -31,24 +32,23 @@ pub(super) struct Sizes {
     pub(super) outputs: usize,
 }
 
-/// A matrix with a bias: `out[i] = bias[i] + Σ weights[i][j] · in[j]`.
-#[derive(Debug)]
+/// A matrix with a bias: `out[i] = bias[i] + scales[i] · Σ weights[j][i] · in[j]`.
 pub(super) struct Linear {
-    /// Row by row, one row for each input, in units of the output's scale.
-    weights: &'static [u8],
-    scales: Vec<f32>,
+    /// A row for each input, as the processor's product wants them.
+    pub(super) weights: PackedBMatrix<i8>,
+    pub(super) scales: Vec<f32>,
     pub(super) bias: Vec<f32>,
 }
 
 impl Linear {
-    /// Widens the rows of some inputs into `to`, which holds a number for each of the outputs of each.
-    #[inline(always)]
-    pub(super) fn widen(&self, inputs: Range<usize>, to: &mut [f32]) {
-        let outputs = self.scales.len();
-        let rows = self.weights.chunks_exact(outputs).skip(inputs.start).take(inputs.len());
-        for (row, to) in rows.zip(to.chunks_exact_mut(outputs)) {
-            to.iter_mut().zip(row).zip(&self.scales).for_each(|((to, n), scale)| *to = f32::from(n.cast_signed()) * scale);
-        }
+    pub(super) fn new(weights: &[i8], scales: Vec<f32>, bias: Vec<f32>) -> Self {
+        Self { weights: pack(weights, scales.len()), scales, bias }
+    }
+}
+
+impl std::fmt::Debug for Linear {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Linear of {}", self.bias.len())
     }
 }
 
@@ -157,8 +157,8 @@ impl Cursor {
     /// The scales of all outputs, the rows in eight bits a number, the bias.
     fn linear(&mut self, outputs: usize, inputs: usize) -> Option<Linear> {
         let scales = self.floats(outputs)?;
-        let rows = self.take(outputs.checked_mul(inputs)?)?;
-        Some(Linear { weights: rows, scales, bias: self.floats(outputs)? })
+        let rows: Vec<i8> = self.take(outputs.checked_mul(inputs)?)?.iter().map(|n| n.cast_signed()).collect();
+        Some(Linear::new(&rows, scales, self.floats(outputs)?))
     }
 
     fn layer(&mut self, width: usize, inner: usize) -> Option<Layer> {

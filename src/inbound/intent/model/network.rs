@@ -5,6 +5,9 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
+use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions, PackedBMatrix, QuantParams};
+use rten_tensor::{Matrix, MatrixLayout, NdTensorView};
+
 use super::file::{Layer, Linear, Norm, Weights};
 
 /// Keeps a normalisation from dividing by nothing; that of the model this one comes from.
@@ -12,9 +15,27 @@ const EPSILON: f32 = 1e-12;
 
 /// Which of its wide instructions this processor has.
 static ARCH: LazyLock<pulp::Arch> = LazyLock::new(pulp::Arch::new);
+/// What a thread computes products with.
+struct Products {
+    /// Of numbers of eight bits, which takes a quarter of the time.
+    small: GemmExecutor<u8, i8, i32>,
+    wide: GemmExecutor,
+    /// A product is computed by the thread that asks for it: others have mails of their own to read.
+    alone: Option<rayon::ThreadPool>,
+}
 
-/// Weights that are widened at a time.
-const AT_ONCE: usize = 1 << 16;
+thread_local! {
+    static PRODUCTS: Products = Products {
+        small: GemmExecutor::new(),
+        wide: GemmExecutor::new(),
+        alone: rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build().ok(),
+    };
+}
+
+/// Lays out weights, a row for each input, as the processor's product wants them.
+pub(super) fn pack(weights: &[i8], outputs: usize) -> PackedBMatrix<i8> {
+    PRODUCTS.with(|products| products.small.prepack_b(NdTensorView::from_data([weights.len() / outputs, outputs], weights)))
+}
 
 /// One row of numbers for each piece of a text.
 #[derive(Clone, Debug)]
@@ -36,20 +57,34 @@ impl Rows {
         ARCH.dispatch(|| self.each_mut().for_each(|row| normalise(row, norm)));
     }
 
-    /// The weights of some inputs at a time are widened, so many as a processor's own cache holds.
+    /// Each row is rounded to eight bits, in steps of its own size, and so are the weights: their product is exact.
     fn through(&self, linear: &Linear) -> Self {
         let (rows, width) = (self.count(), linear.bias.len());
-        let mut numbers = Vec::with_capacity(rows * width);
-        (0..rows).for_each(|_| numbers.extend_from_slice(&linear.bias));
-        let some = (AT_ONCE / width).clamp(1, self.width);
-        let mut wide = vec![0.0; some * width];
-        for first in (0..self.width).step_by(some) {
-            let inputs = first..self.width.min(first + some);
-            let wide = &mut wide[..inputs.len() * width];
-            ARCH.dispatch(|| linear.widen(inputs.clone(), wide));
-            let weights = Matrix { numbers: wide, rows: inputs.len(), columns: width, down: width, right: 1 };
-            add_product(&mut numbers, width, self.part(0..rows, inputs), weights);
-        }
+        // where the processor could lose a carry, half as many steps
+        let most: u8 = PRODUCTS.with(|products| if products.small.may_saturate() { 63 } else { 127 });
+        let mut rounded = vec![0_u8; self.numbers.len()];
+        let mut steps = vec![0.0_f32; rows];
+        ARCH.dispatch(|| {
+            let both = self.numbers.chunks_exact(self.width).zip(rounded.chunks_exact_mut(self.width));
+            for ((row, to), step) in both.zip(&mut steps) {
+                *step = round(row, most, to);
+            }
+        });
+        let mut products = vec![0_i32; rows * width];
+        let left: Matrix<'_, u8> = NdTensorView::from_data([rows, self.width], rounded.as_slice());
+        let zeros = vec![most + 1; rows];
+        let options = GemmOptions { a_quant: Some(QuantParams { zero_point: &zeros }), ..GemmOptions::default() };
+        let (left, right) = (GemmInputA::Unpacked(left), GemmInputB::Packed(&linear.weights));
+        let done = PRODUCTS.with(|with| with.small.gemm(&mut products, left, right, options));
+        debug_assert!(done.is_ok(), "{done:?}");
+        let mut numbers = vec![0.0_f32; rows * width];
+        ARCH.dispatch(|| {
+            for ((to, from), step) in numbers.chunks_exact_mut(width).zip(products.chunks_exact(width)).zip(&steps) {
+                for (((to, n), scale), bias) in to.iter_mut().zip(from).zip(&linear.scales).zip(&linear.bias) {
+                    *to = *n as f32 * (step * scale) + bias;
+                }
+            }
+        });
         Self { numbers, width }
     }
 
@@ -59,8 +94,7 @@ impl Rows {
 
     /// Some columns of some rows.
     fn part(&self, rows: Range<usize>, columns: Range<usize>) -> Matrix<'_> {
-        let numbers = &self.numbers[rows.start * self.width + columns.start..];
-        Matrix { numbers, rows: rows.len(), columns: columns.len(), down: self.width, right: 1 }
+        NdTensorView::from_data([self.count(), self.width], self.numbers.as_slice()).slice((rows, columns))
     }
 
     /// The mean of each text's rows.
@@ -86,62 +120,36 @@ fn normalise(row: &mut [f32], norm: &Norm) {
     }
 }
 
-/// Numbers in rows and columns: `down` and `right` are how far the next one lies.
-#[derive(Clone, Copy, Debug)]
-struct Matrix<'a> {
-    numbers: &'a [f32],
-    rows: usize,
-    columns: usize,
-    down: usize,
-    right: usize,
+/// Writes a row in steps of a size that makes `most` of its largest number, nought being one more than that; gives the size.
+#[inline(always)]
+fn round(row: &[f32], most: u8, to: &mut [u8]) -> f32 {
+    let largest = row.iter().fold(0.0_f32, |largest, n| largest.max(n.abs()));
+    let most = f32::from(most);
+    let unit = if largest > 0.0 { most / largest } else { 0.0 };
+    to.iter_mut().zip(row).for_each(|(to, n)| *to = (n * unit + (most + 1.5)) as u8);
+    largest / most
 }
 
-impl<'a> Matrix<'a> {
-    fn turn(self) -> Matrix<'a> {
-        Matrix { rows: self.columns, columns: self.rows, down: self.right, right: self.down, ..self }
-    }
-
-    fn is_whole(&self) -> bool {
-        self.rows > 0 && self.columns > 0 && (self.rows - 1) * self.down + (self.columns - 1) * self.right < self.numbers.len()
-    }
-}
-
-/// `to += left · right`; the rows of `to` lie `step` apart.
-#[allow(unsafe_code, reason = "the library's one entry takes pointers; that they stay within the slices is asserted here")]
-fn add_product(to: &mut [f32], step: usize, left: Matrix<'_>, right: Matrix<'_>) {
-    assert!(left.is_whole() && right.is_whole() && left.columns == right.rows);
-    assert!(right.columns <= step && (left.rows - 1) * step + right.columns <= to.len());
-    let far = usize::cast_signed;
-    // SAFETY: `is_whole` says that the last number of either matrix lies in its slice, the second assertion says so of `to`,
-    // whose rows do not overlap; `to` is borrowed alone.
-    unsafe {
-        gemm::gemm(
-            left.rows,
-            right.columns,
-            left.columns,
-            to.as_mut_ptr(),
-            1,
-            far(step),
-            true,
-            left.numbers.as_ptr(),
-            far(left.right),
-            far(left.down),
-            right.numbers.as_ptr(),
-            far(right.right),
-            far(right.down),
-            1.0_f32,
-            1.0_f32,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
+/// `left · right`, row by row.
+fn product(left: Matrix<'_>, right: Matrix<'_>) -> Rows {
+    let (rows, width) = (left.rows(), right.cols());
+    let mut numbers = vec![0.0; rows * width];
+    let (left, right) = (GemmInputA::Unpacked(left), GemmInputB::Unpacked(right));
+    let done = PRODUCTS.with(|with| with.wide.gemm(&mut numbers, left, right, GemmOptions::default()));
+    debug_assert!(done.is_ok(), "{done:?}");
+    Rows { numbers, width }
 }
 
 /// Asks the network about some texts at once; the score of each answer for each. A text's pieces hold the marks of begin and
-/// end. To widen the weights costs as much as a few words, so that several texts are cheaper together.
+/// end. To fetch the weights costs as much as a few words, so that several texts are cheaper together.
 pub(super) fn ask(weights: &Weights, texts: &[Vec<usize>]) -> Vec<Vec<f32>> {
+    PRODUCTS.with(|with| match &with.alone {
+        Some(alone) => alone.install(|| scores(weights, texts)),
+        None => scores(weights, texts),
+    })
+}
+
+fn scores(weights: &Weights, texts: &[Vec<usize>]) -> Vec<Vec<f32>> {
     let mut end = 0;
     let mut place = |text: &Vec<usize>| {
         let begin = end;
@@ -189,16 +197,17 @@ fn attend(query: &Rows, key: &Rows, value: &Rows, text: &Range<usize>, heads: us
     let unit = 1.0 / (width as f32).sqrt();
     for own in (0..heads).map(|head| head * width..(head + 1) * width) {
         let [query, key, value] = [query, key, value].map(|rows| rows.part(text.clone(), own.clone()));
-        let mut looks = Rows { numbers: vec![0.0; count * count], width: count };
-        add_product(&mut looks.numbers, count, query, key.turn());
+        let mut looks = product(query, key.transposed());
         ARCH.dispatch(|| {
             for row in looks.each_mut() {
                 row.iter_mut().for_each(|n| *n *= unit);
                 to_shares(row);
             }
         });
-        let step = out.width;
-        add_product(&mut out.numbers[text.start * step + own.start..], step, looks.part(0..count, 0..count), value);
+        let seen = product(looks.part(0..count, 0..count), value);
+        for (to, from) in out.each_mut().skip(text.start).zip(seen.numbers.chunks_exact(width)) {
+            to[own.clone()].copy_from_slice(from);
+        }
     }
 }
 
@@ -240,14 +249,37 @@ mod tests {
     #[test]
     fn a_product_is_each_row_by_each_row() {
         let rows = Rows { numbers: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], width: 3 };
-        let mut to = vec![1.0; 4];
         let other = Rows { numbers: vec![1.0, 0.0, 1.0, 0.0, 1.0, 0.0], width: 3 };
-        add_product(&mut to, 2, rows.part(0..2, 0..3), other.part(0..2, 0..3).turn());
-        assert_eq!(to, [5.0, 3.0, 11.0, 6.0]);
-        let mut wide = vec![0.0; 6];
-        add_product(&mut wide[1..], 3, rows.part(0..2, 1..3), rows.part(0..2, 1..3).turn());
-        assert_eq!(wide, [0.0, 13.0, 28.0, 0.0, 28.0, 61.0]);
+        assert_eq!(product(rows.part(0..2, 0..3), other.part(0..2, 0..3).transposed()).numbers, [4.0, 2.0, 10.0, 5.0]);
+        assert_eq!(product(rows.part(0..2, 1..3), rows.part(0..2, 1..3).transposed()).numbers, [13.0, 28.0, 28.0, 61.0]);
         assert_eq!(rows.means(&[1..2, 0..2]).numbers, [4.0, 5.0, 6.0, 2.5, 3.5, 4.5]);
+    }
+
+    #[test]
+    fn rounding_loses_less_than_half_a_step() {
+        let row = [0.0, 1.0, -2.0, 0.004, 1.999];
+        let mut to = [0; 5];
+        let step = round(&row, 127, &mut to);
+        for (n, to) in row.iter().zip(to) {
+            assert!((f32::from(to) - 128.0).mul_add(step, -n).abs() <= step / 2.0 + 1e-6);
+        }
+        assert_eq!(round(&[0.0; 5], 127, &mut to), 0.0);
+    }
+
+    /// The rounded product is near the exact one.
+    #[test]
+    fn a_row_goes_through_a_matrix() {
+        let rows = Rows { numbers: (0..64).map(|n| (n as f32 * 0.37).sin()).collect(), width: 32 };
+        let weights: Vec<i8> = (0..32 * 3).map(|n| (n * 7 % 255 - 127) as i8).collect();
+        let linear = Linear::new(&weights, vec![0.5, 1.0, 2.0], vec![1.0, -1.0, 0.0]);
+        let said = rows.through(&linear);
+        for (row, said) in rows.numbers.chunks(32).zip(said.numbers.chunks(3)) {
+            for (out, said) in said.iter().enumerate() {
+                let sum: f32 = row.iter().enumerate().map(|(input, n)| n * f32::from(weights[input * 3 + out])).sum();
+                let exact = sum * linear.scales[out] + linear.bias[out];
+                assert!((exact - said).abs() < 12.0 * linear.scales[out], "{exact} {said}");
+            }
+        }
     }
 
     #[test]
