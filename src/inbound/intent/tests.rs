@@ -185,3 +185,56 @@ fn answers_as_people_write_them_are_understood() {
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(right * 100 >= n * 95, "only {right} of {n}");
 }
+
+/// Nobody is unsubscribed or erased who declines, who wants no more of something else, or who speaks for somebody else; and a no
+/// that is denied is no no.
+#[test]
+fn what_was_once_taken_wrongly_is_not_applied() {
+    for (language, text, truth) in [
+        ("en", "I don't manage people any more, only spreadsheets, so I'll leave it. Spreadsheets are never late.", No),
+        ("pl", "Nie przyjadę, proszę nie wysyłać mi programu.", No),
+        ("pl", "Nie przyjadę, proszę nie wysyłać mi przypomnień.", No),
+        ("fi", "En pääse. Älkää lähettäkö minulle laskua.", No),
+        ("fi", "En tule. Älkää lähettäkö minulle lippuja.", No),
+        ("en", "No, can't. And don't send me the zoom link either.", No),
+        ("sv", "Nej. Och skicka inte mer papper om parkeringen, jag har sålt bilen.", No),
+        ("de", "Bitte nehmen Sie meinen Mann aus dem Verteiler, er ist verstorben. Ich selbst bekomme die Mails weiterhin gern.", Other),
+        ("de", "Meine Mutter ist gestorben, bitte nehmen Sie sie aus dem Verteiler. Mich dürfen Sie gern behalten.", Other),
+        ("sv", "Kan ni ta bort min frus adress? Hon har bytt. Jag själv är kvar.", Other),
+        ("en", "Please remove my husband's address from your mailing list. Mine should stay.", Other),
+        ("en", "Please delete all the data about my son, he was never a member. Mine is fine.", Other),
+        ("en", "It's not that I'm not coming, I'm just going to be late - about half seven.", Yes),
+        ("fi", "En kyllä voi kieltäytyä, joten ilman muuta mukana!", Yes),
+        ("da", "Det er ikke fordi jeg ikke kommer, jeg bliver bare lidt forsinket.", Yes),
+        ("pl", "To nie tak, że nie przyjdę, tylko się spóźnię.", Yes),
+        (
+            "nl",
+            "Nee zeggen kan ik niet, dat is precies het probleem, dus sta ik elke ochtend om zes uur zelf achter de balie. Mijn dochter zei: pap, ga nou. Hou dus een broodje voor me apart. Kaas is prima.",
+            Yes,
+        ),
+    ] {
+        never_applied_as_another(language, &[(text, truth)]);
+    }
+}
+
+/// A number beside friends or colleagues is heard in each language.
+#[test]
+fn guests_in_numbers_are_counted() {
+    for (language, text, guests) in [
+        ("de", "Ja, ich komme und bringe zwei Freunde mit.", 2),
+        ("de", "Ich bin dabei, mit drei Kollegen.", 3),
+        ("fr", "Oui, je viens avec mes trois enfants.", 3),
+        ("fr", "Avec plaisir, je viens avec mes deux filles.", 2),
+        ("es", "Sí, iré con dos amigas.", 2),
+        ("es", "¡Claro! Voy con tres amigos.", 3),
+        ("nl", "Ja, ik kom met twee vrienden.", 2),
+        ("nl", "Leuk, ik neem drie collega's mee.", 3),
+        ("pl", "Tak, przyjdę z trzema kolegami.", 3),
+        ("pl", "Chętnie, zabiorę dwie koleżanki.", 2),
+        ("da", "Ja tak, jeg tager tre kolleger med.", 3),
+        ("no", "Ja, jeg kommer og tar med to venner.", 2),
+        ("fi", "Tulen kolmen kollegan kanssa.", 3),
+    ] {
+        assert_eq!(read(text, "", Some(language)).guests, Some(guests), "{text}");
+    }
+}

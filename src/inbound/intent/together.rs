@@ -46,13 +46,15 @@ fn threshold(intent: Intent) -> f32 {
 #[derive(Debug)]
 pub(super) struct ByRules {
     pub(super) reading: Reading,
+    /// How many come besides the writer, if they come.
+    pub(super) guests: Option<u32>,
     /// The text has no other words than those the rules decided by.
     pub(super) is_whole: bool,
-    /// It speaks of staying, or of not being taken off.
+    /// It speaks of staying, of not being taken off, or of somebody else's leaving.
     pub(super) stays: bool,
     /// Every sentence asks.
     pub(super) only_asks: bool,
-    /// It speaks of mail, of a list or data, or of taking away.
+    /// It speaks of mail, of a list or data, or of taking away; not asked where the rules decide alone.
     pub(super) of_mail: bool,
 }
 
@@ -85,10 +87,10 @@ fn combine(own_words: &str, rules: ByRules, opinion: &Opinion) -> Reading {
     let disputable = is_sure && answers && confidence < BEYOND_DISPUTE;
     let alone = if is_long && (disputable || !by_words) { model::by_sentence(own_words) } else { Vec::new() };
     let apply = is_sure && !(disputable && is_disputed(intent, &alone));
-    let by_rules = rules.reading;
+    let (by_rules, counted) = (rules.reading, rules.guests);
     let mut evidence = if by_words { by_rules.evidence } else { Vec::new() };
     evidence.push(learnt(intent, if by_words { "" } else { clearest(own_words, intent, &alone) }));
-    let guests = matches!(intent, Intent::Yes | Intent::Maybe).then(|| guests(by_rules.guests, opinion)).flatten();
+    let guests = matches!(intent, Intent::Yes | Intent::Maybe).then(|| guests(counted, opinion)).flatten();
     let secondary = both(by_rules.secondary, &opinion.secondary, intent);
     Reading { intent, secondary, guests, confidence, apply, language: by_rules.language, evidence }
 }
