@@ -238,3 +238,21 @@ fn guests_in_numbers_are_counted() {
         assert_eq!(read(text, "", Some(language)).guests, Some(guests), "{text}");
     }
 }
+
+/// What waits says why.
+#[test]
+fn what_stops_a_reading_is_its_evidence() {
+    for (language, text, why) in [
+        ("sv", "Kan ni ta bort min frus adress? Hon har bytt. Jag själv är kvar.", "waits.speaks_of_staying_or_of_others"),
+        (
+            "en",
+            "I don't manage people any more, only spreadsheets, so I'll leave it. Spreadsheets are never late.",
+            "waits.no_rule_says_so",
+        ),
+    ] {
+        let r = read(text, "", Some(language));
+        assert!(!r.apply && r.evidence.iter().any(|e| e.rule == why), "{text}: {r:?}");
+    }
+    let applied = read("Ja tack, jag kommer med glädje och ser fram emot det!", "", Some("sv"));
+    assert!(applied.apply && applied.evidence.iter().all(|e| !e.rule.starts_with("waits.")), "{applied:?}");
+}

@@ -81,18 +81,22 @@ fn combine(own_words: &str, rules: ByRules, opinion: &Opinion) -> Reading {
     let by_words = rules.reading.intent == intent && !rules.reading.evidence.is_empty();
     let answers = matches!(intent, Intent::Yes | Intent::No);
     let wanted = if is_long && answers && !said.is_clear { SURE_OF_STORY } else { threshold(intent) };
-    let unasked = said.is_clear || opinion.apply >= UNASKED;
-    let is_sure = confidence >= wanted && unasked && !is_doubtful(&rules, opinion, &said);
+    let doubt = doubt(&rules, opinion, &said, wanted);
     // the sentences are asked only where they may change something: that takes as long as the whole did
-    let disputable = is_sure && answers && confidence < BEYOND_DISPUTE;
+    let disputable = doubt.is_none() && answers && confidence < BEYOND_DISPUTE;
     let alone = if is_long && (disputable || !by_words) { model::by_sentence(own_words) } else { Vec::new() };
-    let apply = is_sure && !(disputable && is_disputed(intent, &alone));
+    let dispute = if disputable { disputing(intent, &alone) } else { None };
+    let waits = doubt.map(|why| (why, "")).or(dispute.map(|sentence| ("disputed", sentence)));
     let (by_rules, counted) = (rules.reading, rules.guests);
     let mut evidence = if by_words { by_rules.evidence } else { Vec::new() };
     evidence.push(learnt(intent, if by_words { "" } else { clearest(own_words, intent, &alone) }));
+    // a question or something else waits for what it is
+    if let Some((why, words)) = waits.filter(|_| threshold(intent).is_finite()) {
+        evidence.push(Evidence { rule: format!("waits.{why}"), words: words.to_owned() });
+    }
     let guests = matches!(intent, Intent::Yes | Intent::Maybe).then(|| guests(counted, opinion)).flatten();
     let secondary = both(by_rules.secondary, &opinion.secondary, intent);
-    Reading { intent, secondary, guests, confidence, apply, language: by_rules.language, evidence }
+    Reading { intent, secondary, guests, confidence, apply: waits.is_none(), language: by_rules.language, evidence }
 }
 
 /// What both readers together make of a text.
@@ -112,14 +116,14 @@ fn clearest<'a>(own_words: &'a str, intent: Intent, alone: &[(&'a str, Opinion)]
     alone.iter().max_by(|a, b| a.1.of(intent).total_cmp(&b.1.of(intent))).map_or(own_words, |(sentence, _)| sentence)
 }
 
-/// A sentence of a story says the opposite: "Nee zeggen kan ik niet".
-fn is_disputed(intent: Intent, alone: &[(&str, Opinion)]) -> bool {
+/// A sentence of a story that says the opposite: "Nee zeggen kan ik niet".
+fn disputing<'a>(intent: Intent, alone: &[(&'a str, Opinion)]) -> Option<&'a str> {
     let opposite = if intent == Intent::Yes { Intent::No } else { Intent::Yes };
-    alone.iter().any(|(_, opinion)| opinion.of(opposite) > DISPUTES)
+    alone.iter().find(|(_, opinion)| opinion.of(opposite) > DISPUTES).map(|(sentence, _)| *sentence)
 }
 
-/// What speaks against recording it, however sure the learnt reader is.
-fn is_doubtful(rules: &ByRules, opinion: &Opinion, said: &Said) -> bool {
+/// The first thing that speaks against recording it, by the name its evidence bears after `waits.`.
+fn doubt(rules: &ByRules, opinion: &Opinion, said: &Said, wanted: f32) -> Option<&'static str> {
     let &Said { intent, confidence, is_clear } = said;
     let leaves = |intent| matches!(intent, Intent::Unsubscribe | Intent::Erase);
     let otherwise = rules.reading.apply && rules.reading.intent != intent;
@@ -128,12 +132,17 @@ fn is_doubtful(rules: &ByRules, opinion: &Opinion, said: &Said) -> bool {
     // who declines may well want to be gone; who comes does not
     let opposite =
         (comes(by_rules) && leaves(intent)) || matches!((by_rules, intent), (Intent::Yes, Intent::No) | (Intent::No, Intent::Yes));
-    let contradicted = otherwise && (opposite || confidence < AGAINST_RULES);
-    let a_machine = intent != Intent::AutoReply && opinion.of(Intent::AutoReply) > MACHINE;
-    let unsaid = !leaves(by_rules) && (confidence < GONE_ALONE || !rules.of_mail);
-    let unfounded = leaves(intent) && (rules.stays || unsaid);
-    let asks = rules.only_asks && !is_clear && matches!(intent, Intent::Yes | Intent::No | Intent::Maybe);
-    contradicted || a_machine || unfounded || asks
+    let answers = matches!(intent, Intent::Yes | Intent::No | Intent::Maybe);
+    let reasons = [
+        ("unsure", confidence < wanted),
+        ("asked_about", !is_clear && opinion.apply < UNASKED),
+        ("rules_disagree", otherwise && (opposite || confidence < AGAINST_RULES)),
+        ("perhaps_a_machine", intent != Intent::AutoReply && opinion.of(Intent::AutoReply) > MACHINE),
+        ("speaks_of_staying_or_of_others", leaves(intent) && rules.stays),
+        ("no_rule_says_so", leaves(intent) && !leaves(by_rules) && (confidence < GONE_ALONE || !rules.of_mail)),
+        ("only_asks", rules.only_asks && !is_clear && answers),
+    ];
+    reasons.into_iter().find(|(_, holds)| *holds).map(|(why, _)| why)
 }
 
 /// The rules' count, which they have from a word, unless the learnt reader is sure that nobody is spoken of; without one its own.
