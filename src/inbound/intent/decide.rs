@@ -36,9 +36,8 @@ const FAR: usize = 8;
 pub(super) fn stays(text: &Text, found: &[Found]) -> bool {
     let leaving = |f: &&Found| matches!(f.class, Class::Unsubscribe | Class::Leaving | Class::Erase | Class::Erasing);
     let denied = |f: &Found| {
-        let apart = |n: &Found| if n.from >= f.to { n.from - f.to } else { f.from.saturating_sub(n.to) };
         let outside = |n: &&Found| n.class == Class::Negator && (n.from >= f.to || n.to <= f.from);
-        found.iter().filter(outside).any(|n| apart(n) < FAR && text.tokens[n.from].clause == text.tokens[f.from].clause)
+        found.iter().filter(outside).any(|n| n.apart(f) < FAR && text.tokens[n.from].clause == text.tokens[f.from].clause)
     };
     found.iter().any(|f| matches!(f.class, Class::Keep | Class::Relative)) || found.iter().filter(leaving).any(denied)
 }
@@ -156,10 +155,9 @@ impl<'a> View<'a> {
     fn negation_near(&self, f: &Found) -> Option<usize> {
         let tokens = &self.text.tokens;
         let near = self.found.iter().filter(|n| n.class == Class::Negator || self.denies_verb(n)).find(|n| {
-            let apart = if n.from >= f.to { n.from - f.to } else { f.from.saturating_sub(n.to) };
             let (first, last) = (n.from.min(f.from), n.from.max(f.from));
             let same = tokens[first].clause == tokens[last].clause && tokens[first].sentence == tokens[last].sentence;
-            apart < NEAR && same && !self.all(Class::Contrast).any(|c| (first..last).contains(&c.from))
+            n.apart(f) < NEAR && same && !self.all(Class::Contrast).any(|c| (first..last).contains(&c.from))
         })?;
         Some(near.from)
     }

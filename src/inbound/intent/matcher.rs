@@ -133,6 +133,13 @@ pub(super) struct Found {
     weight: usize,
 }
 
+impl Found {
+    /// Words between this and another, which it does not overlap.
+    pub(super) fn apart(&self, other: &Self) -> usize {
+        if self.from >= other.to { self.from - other.to } else { other.from.saturating_sub(self.to) }
+    }
+}
+
 /// Every rule of a language that the text shows, in the order of the text.
 pub(super) fn find(text: &Text, language: &'static Language) -> Vec<Found> {
     let mut all = Vec::new();

@@ -54,7 +54,7 @@ fn read_text(own_words: &str, text: &Text, hint: Option<&str>) -> ByRules {
         let mut reading = decide::decide(own_words, text, &found, language.words);
         reading.apply &= first.is_none() || likely || text.tokens.len() <= FEW;
         let stays = decide::stays(text, &found);
-        let understood = found.iter().any(|f| f.class == Class::Keep) || found.iter().any(|f| f.class == Class::Mask);
+        let understood = found.iter().any(|f| matches!(f.class, Class::Keep | Class::Mask));
         let is_decided = reading.intent != Intent::Other || (understood && first.is_none());
         let is_whole = is_whole(&reading, text);
         let by_rules = ByRules { guests: guests::count(&found), stays, only_asks, of_mail: !is_whole && of_mail(), is_whole, reading };

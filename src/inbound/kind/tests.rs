@@ -212,7 +212,7 @@ fn what_people_and_redirections_carry_is_no_tell() {
     }
 }
 
-/// What the learnt reader was made with, read by words alone: of twenty-five thousand people six are taken for a machine,
+/// What the learnt reader was made with, read by words alone: of 28,624 people eight are taken for a machine,
 /// and what they wrote is filed only where the learnt reader finds no answer in it. The floor of machines only rises.
 #[test]
 fn the_examples_of_the_learnt_reader_are_told_apart() {

@@ -1,7 +1,8 @@
 //! The model's file: numbers in a fixed order, little endian, read once.
 //!
 //! Word rows stay as they lie in the file, in the binary, with four bits a number (32 numbers share a scale of 16 bits); layers
-//! have eight bits a number (an output shares a scale) and are laid out once for the processor. The file is written by `scripts/train-intent`, whose function `write_model` is the other half of this one.
+//! have eight bits a number (an output shares a scale) and are laid out once for the processor. The file is written by
+//! `scripts/train-intent`, whose function `write_model` is the other half of this one.
 
 use rten_gemm::PackedBMatrix;
 
