@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions, PackedBMatrix, QuantParams};
 use rten_tensor::{Matrix, MatrixLayout, NdTensorView};
@@ -15,22 +16,24 @@ const EPSILON: f32 = 1e-12;
 
 /// Which of its wide instructions this processor has.
 static ARCH: LazyLock<pulp::Arch> = LazyLock::new(pulp::Arch::new);
+
 /// What a thread computes products with.
 struct Products {
     /// Of numbers of eight bits, which takes a quarter of the time.
     small: GemmExecutor<u8, i8, i32>,
     wide: GemmExecutor,
-    /// A product is computed by the thread that asks for it: others have mails of their own to read.
-    alone: Option<rayon::ThreadPool>,
 }
 
 thread_local! {
-    static PRODUCTS: Products = Products {
-        small: GemmExecutor::new(),
-        wide: GemmExecutor::new(),
-        alone: rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build().ok(),
-    };
+    static PRODUCTS: Products = Products { small: GemmExecutor::new(), wide: GemmExecutor::new() };
 }
+
+/// A thread for each processor, in a pool of its own: the products of a text stay on one, since others have texts of their own.
+/// They last, whoever asks: a pool made of an asking thread is never given back when that ends.
+static THREADS: LazyLock<Vec<rayon::ThreadPool>> = LazyLock::new(|| {
+    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    (0..count).filter_map(|_| rayon::ThreadPoolBuilder::new().num_threads(1).build().ok()).collect()
+});
 
 /// Lays out weights, a row for each input, as the processor's product wants them.
 pub(super) fn pack(weights: &[i8], outputs: usize) -> PackedBMatrix<i8> {
@@ -143,10 +146,11 @@ fn product(left: Matrix<'_>, right: Matrix<'_>) -> Rows {
 /// Asks the network about some texts at once; the score of each answer for each. A text's pieces hold the marks of begin and
 /// end. To fetch the weights costs as much as a few words, so that several texts are cheaper together.
 pub(super) fn ask(weights: &Weights, texts: &[Vec<usize>]) -> Vec<Vec<f32>> {
-    PRODUCTS.with(|with| match &with.alone {
-        Some(alone) => alone.install(|| scores(weights, texts)),
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    match THREADS.get(NEXT.fetch_add(1, Relaxed) % THREADS.len().max(1)) {
+        Some(thread) => thread.install(|| scores(weights, texts)),
         None => scores(weights, texts),
-    })
+    }
 }
 
 fn scores(weights: &Weights, texts: &[Vec<usize>]) -> Vec<Vec<f32>> {
