@@ -13,8 +13,8 @@ use super::support::{postgres, servers, wait};
 const PEOPLE: usize = 2_000;
 /// How often the daemon is killed on the way.
 const KILLS: usize = 10;
-/// What one daemon may have under way: four lanes, sixteen each.
-const IN_FLIGHT: usize = 4 * 16;
+/// What one daemon may have under way: four lanes, sixteen each, and the next sixteen claimed.
+const IN_FLIGHT: usize = 4 * 32;
 
 const INVITATION: &str = "---\nname: natverk\nkind: invitation\nlist: chefer\nsubject: \"{{first_name}}, vill du vara med?\"\nlanguage: sv\nsend: now\n---\nHej {{first_name}}!\n";
 

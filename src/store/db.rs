@@ -50,6 +50,14 @@ impl Dialect {
         }
     }
 
+    /// The elements of the JSON array in the given mark, in a column `value`: many values in one mark.
+    pub(super) fn each(self, mark: usize) -> String {
+        match self {
+            Self::Sqlite => format!("json_each(${mark})"),
+            Self::Postgres => format!("jsonb_array_elements(CAST(${mark} AS jsonb))"),
+        }
+    }
+
     /// Asks for the database's own time in milliseconds since 1970, where several hosts share it.
     pub(super) fn clock(self) -> Option<&'static str> {
         match self {
@@ -59,7 +67,8 @@ impl Dialect {
     }
 }
 
-/// One value of a statement.#[derive(Clone, Debug)]
+/// One value of a statement.
+#[derive(Clone, Debug)]
 pub(super) enum Value {
     Int(Option<i64>),
     Real(Option<f64>),

@@ -4,12 +4,16 @@
 //! settlement names its holder, so a daemon that lost its lease settles nothing (S-242). A lapsed lease makes a
 //! delivery `uncertain`, never `queued` in silence (S-74).
 
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
 use sqlx::FromRow;
 
 use super::contact::PersonRow;
 use super::db::{Conn, values};
+use super::notice::ClaimedNotice;
 use super::suppression::{self, Suppress};
-use super::{Error, Store, event, list_of_marks, notice, rows_of_marks};
+use super::{Error, Store, event, list_of_marks, notice};
 use crate::model::contact::Contact;
 use crate::model::delivery::State;
 use crate::model::event::{Cause, Event};
@@ -90,6 +94,8 @@ pub struct Settled {
     pub reply: String,
     /// The address is dead: suppress it (S-139).
     pub hard: bool,
+    /// Which attempt it was, from 1, for the history.
+    pub attempt: u32,
 }
 
 /// What is done with deliveries whose end nobody knows (S-73).
@@ -161,20 +167,33 @@ impl Store {
         Ok(self.db.read().await?.number(sql, values![now, others + 1]).await? > others)
     }
 
-    /// Claims up to `limit` deliveries that are due, for `holder`, until `leased_until`.
+    /// Claims up to `limit` of what is due, for `holder`, until `leased_until`, in one transaction. Notices go first: they are few
+    /// and dear.
     ///
     /// # Errors
     /// Where the database fails; then nothing is claimed.
-    pub async fn claim_deliveries(&self, now: i64, limit: i64, holder: &str, leased_until: i64) -> Result<Vec<Claimed>, Error> {
+    pub async fn claim_due(
+        &self,
+        now: i64,
+        limit: i64,
+        holder: &str,
+        leased_until: i64,
+    ) -> Result<(Vec<ClaimedNotice>, Vec<Claimed>), Error> {
         let mut tx = self.db.begin().await?;
-        let sql = CLAIM.replace("{lock}", tx.dialect().skip_locked());
-        let ids: Vec<(i64,)> = tx.all(&sql, values![now, limit, holder, leased_until]).await?;
-        if ids.is_empty() {
-            return Ok(Vec::new());
+        let notices = notice::claim(&mut tx, now, limit, holder, leased_until).await?;
+        let left = limit - i64::try_from(notices.len()).unwrap_or(limit);
+        let deliveries = claim(&mut tx, now, left, holder, leased_until).await?;
+        if !notices.is_empty() || !deliveries.is_empty() {
+            tx.commit().await?;
         }
-        let sql = format!("{} WHERE d.id IN ({}) ORDER BY d.due_at, d.id", select_claimed(), list_of_marks(1, ids.len()));
-        let rows: Vec<ClaimedRow> = tx.all(&sql, ids.into_iter().map(|(id,)| id.into()).collect()).await?;
-        let claimed = rows.into_iter().map(Claimed::try_from).collect::<Result<Vec<_>, _>>()?;
+        Ok((notices, deliveries))
+    }
+
+    /// Claims deliveries alone.
+    #[cfg(test)]
+    pub(crate) async fn claim_deliveries(&self, now: i64, limit: i64, holder: &str, leased_until: i64) -> Result<Vec<Claimed>, Error> {
+        let mut tx = self.db.begin().await?;
+        let claimed = claim(&mut tx, now, limit, holder, leased_until).await?;
         tx.commit().await?;
         Ok(claimed)
     }
@@ -188,22 +207,28 @@ impl Store {
         self.db.read().await?.first::<ClaimedRow>(&sql, values![delivery_id]).await?.map(Claimed::try_from).transpose()
     }
 
-    /// Whether a claimed delivery must not leave any more: asked right before MAIL FROM (S-53).
+    /// Which of these claimed deliveries must not leave any more, and why; in their order. Asked right before MAIL FROM (S-53).
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn stop_of_delivery(&self, delivery_id: i64) -> Result<Option<Stop>, Error> {
-        let sql = "SELECT ca.state, s.address_key FROM delivery d
-                   JOIN edition e ON e.id = d.edition_id JOIN campaign ca ON ca.id = e.campaign_id
-                   JOIN contact c ON c.id = d.contact_id LEFT JOIN suppression s ON s.address_key = c.address_key
-                   WHERE d.id = $1";
-        let row = self.db.read().await?.first::<(String, Option<String>)>(sql, values![delivery_id]).await?;
-        Ok(match row {
+    pub async fn stops_of_deliveries(&self, ids: &[i64]) -> Result<Vec<Option<Stop>>, Error> {
+        let mut conn = self.db.read().await?;
+        let sql = format!(
+            "SELECT d.id, ca.state, s.address_key FROM delivery d
+             JOIN edition e ON e.id = d.edition_id JOIN campaign ca ON ca.id = e.campaign_id
+             JOIN contact c ON c.id = d.contact_id LEFT JOIN suppression s ON s.address_key = c.address_key
+             WHERE d.id IN (SELECT CAST(value AS BIGINT) FROM {})",
+            conn.dialect().each(1)
+        );
+        let rows: Vec<(i64, String, Option<String>)> = conn.all(&sql, values![serde_json::json!(ids).to_string()]).await?;
+        let rows: HashMap<i64, (String, Option<String>)> = rows.into_iter().map(|(id, state, key)| (id, (state, key))).collect();
+        let stop = |id| match rows.get(id) {
             None | Some((_, Some(_))) => Some(Stop::Suppressed),
             Some((state, None)) if state == "cancelled" => Some(Stop::Cancelled),
             Some((state, None)) if state != "active" => Some(Stop::Paused),
             Some(_) => None,
-        })
+        };
+        Ok(ids.iter().map(stop).collect())
     }
 
     /// Settles attempts, all in one transaction. The ids that were really held by `holder`; the others it had lost.
@@ -220,28 +245,23 @@ impl Store {
             let events = cancel_requeued(&mut tx, &held).await?;
             event::write(&mut tx, now, &events).await?;
         }
-        let about = subjects_of(&mut tx, &held).await?;
-        let mut events = Vec::new();
-        for end in settled.iter().filter(|end| held.contains(&end.id)) {
+        let is_held: HashSet<i64> = held.iter().copied().collect();
+        let ended: Vec<&Settled> = settled.iter().filter(|end| is_held.contains(&end.id)).collect();
+        write_ends(&mut tx, now, &ended).await?;
+        let dead: Vec<&Settled> = ended.into_iter().filter(|end| end.hard && end.fate == Fate::Failed).collect();
+        let about = subjects_of(&mut tx, &dead.iter().map(|end| end.id).collect::<Vec<_>>()).await?;
+        for end in dead {
             let Some(row) = about.iter().find(|row| row.id == end.id) else { continue };
-            if let Some(what) = end.fate.event() {
-                let detail = serde_json::json!({ "code": end.code, "reply": end.reply, "attempt": row.attempts });
-                events
-                    .push(Event::new(what, Cause::Relay).delivery(end.id).contact(row.contact_id).campaign(row.campaign_id).detail(detail));
-            }
-            if end.hard && end.fate == Fate::Failed {
-                let who = Suppress {
-                    address_key: &row.address_key,
-                    reason: Reason::HardBounce,
-                    cause: Cause::Relay,
-                    inbound_id: None,
-                    contact_id: Some(row.contact_id),
-                    note: &end.reply,
-                };
-                suppression::add(&mut tx, now, &who).await?;
-            }
+            let who = Suppress {
+                address_key: &row.address_key,
+                reason: Reason::HardBounce,
+                cause: Cause::Relay,
+                inbound_id: None,
+                contact_id: Some(row.contact_id),
+                note: &end.reply,
+            };
+            suppression::add(&mut tx, now, &who).await?;
         }
-        event::write(&mut tx, now, &events).await?;
         tx.commit().await?;
         Ok(held)
     }
@@ -338,6 +358,23 @@ impl Store {
     }
 }
 
+/// Claims deliveries that are due.
+async fn claim(tx: &mut Conn, now: i64, limit: i64, holder: &str, leased_until: i64) -> Result<Vec<Claimed>, Error> {
+    if limit == 0 {
+        return Ok(Vec::new());
+    }
+    let sql = CLAIM.replace("{lock}", tx.dialect().skip_locked());
+    let ids: Vec<(i64,)> = tx.all(&sql, values![now, limit, holder, leased_until]).await?;
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<i64> = ids.into_iter().map(|(id,)| id).collect();
+    let each = tx.dialect().each(1);
+    let sql = format!("{} WHERE d.id IN (SELECT CAST(value AS BIGINT) FROM {each}) ORDER BY d.due_at, d.id", select_claimed());
+    let rows: Vec<ClaimedRow> = tx.all(&sql, values![serde_json::json!(ids).to_string()]).await?;
+    rows.into_iter().map(Claimed::try_from).collect()
+}
+
 /// The same line for each of several deliveries, by the clock.
 async fn events_about(tx: &mut Conn, ids: &[i64], what: &'static str, detail: serde_json::Value) -> Result<Vec<Event>, Error> {
     let about = subjects_of(tx, ids).await?;
@@ -375,7 +412,6 @@ struct Subject {
     id: i64,
     contact_id: i64,
     campaign_id: i64,
-    attempts: i64,
     address_key: String,
 }
 
@@ -383,7 +419,7 @@ async fn subjects_of(tx: &mut Conn, ids: &[i64]) -> Result<Vec<Subject>, Error> 
     let mut rows = Vec::with_capacity(ids.len());
     for chunk in ids.chunks(500) {
         let sql = format!(
-            "SELECT d.id, d.contact_id, e.campaign_id, d.attempts, c.address_key
+            "SELECT d.id, d.contact_id, e.campaign_id, c.address_key
              FROM delivery d JOIN edition e ON e.id = d.edition_id JOIN contact c ON c.id = d.contact_id WHERE d.id IN ({})",
             list_of_marks(1, chunk.len())
         );
@@ -404,27 +440,49 @@ async fn cancel_requeued(tx: &mut Conn, ids: &[i64]) -> Result<Vec<Event>, Error
     events_about(tx, &ids, "delivery.cancelled", serde_json::json!({ "note": "its campaign was cancelled while it was under way" })).await
 }
 
+/// One line of history for each end that has one; in one statement, because it runs for each mail that leaves.
+async fn write_ends(tx: &mut Conn, now: i64, ended: &[&Settled]) -> Result<(), Error> {
+    let line = |end: &&Settled| {
+        let detail = serde_json::json!({ "code": end.code, "reply": without_nul(&end.reply), "attempt": end.attempt }).to_string();
+        end.fate.event().map(|what| serde_json::json!([end.id, what, detail]))
+    };
+    let lines: Vec<serde_json::Value> = ended.iter().filter_map(line).collect();
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let sql = format!(
+        "INSERT INTO event (at, what, cause, contact_id, campaign_id, delivery_id, detail)
+         SELECT $2, v.what, $3, d.contact_id, e.campaign_id, d.id, v.detail
+         FROM (SELECT CAST(value ->> 0 AS BIGINT) AS id, value ->> 1 AS what, value ->> 2 AS detail FROM {}) AS v
+         JOIN delivery d ON d.id = v.id JOIN edition e ON e.id = d.edition_id ORDER BY d.id",
+        tx.dialect().each(1)
+    );
+    tx.execute(&sql, values![serde_json::Value::from(lines).to_string(), now, Cause::Relay.as_str()]).await?;
+    Ok(())
+}
+
 /// Ends attempts on rows of `delivery` or `notice`, which have these columns in common. The ids that were held.
 pub(super) async fn settle_rows(tx: &mut Conn, now: i64, table: &str, holder: &str, settled: &[Settled]) -> Result<Vec<i64>, Error> {
-    let types = ["BIGINT", "TEXT", "BIGINT", "BIGINT", "BIGINT", "TEXT"];
-    let marks = rows_of_marks(settled.len(), &types);
-    let now_mark = settled.len() * types.len() + 1;
-    let holder_mark = now_mark + 1;
+    let row = |end: &Settled| {
+        let back = i64::from(!end.fate.attempted());
+        serde_json::json!([end.id, end.fate.state().as_str(), end.fate.due_at(), back, end.code, without_nul(&end.reply)])
+    };
+    let rows: Vec<serde_json::Value> = settled.iter().map(row).collect();
     let sql = format!(
-        "UPDATE {table} SET state = v.column2, due_at = COALESCE(v.column3, due_at), attempts = attempts - v.column4,
-            code = v.column5, reply = v.column6, settled_at = CAST(${now_mark} AS BIGINT), leased_by = NULL, leased_until = NULL,
-            first_attempt_at = CASE WHEN v.column4 = 0 THEN COALESCE(first_attempt_at, CAST(${now_mark} AS BIGINT)) ELSE first_attempt_at END
-         FROM (VALUES {marks}) AS v WHERE {table}.id = v.column1 AND {table}.state = 'sending' AND {table}.leased_by = ${holder_mark}
-         RETURNING {table}.id"
+        "UPDATE {table} SET state = v.state, due_at = COALESCE(v.due_at, {table}.due_at), attempts = {table}.attempts - v.back,
+            code = v.code, reply = v.reply, settled_at = $2, leased_by = NULL, leased_until = NULL,
+            first_attempt_at = CASE WHEN v.back = 0 THEN COALESCE({table}.first_attempt_at, $2) ELSE {table}.first_attempt_at END
+         FROM (SELECT CAST(value ->> 0 AS BIGINT) AS id, value ->> 1 AS state, CAST(value ->> 2 AS BIGINT) AS due_at,
+                   CAST(value ->> 3 AS BIGINT) AS back, CAST(value ->> 4 AS BIGINT) AS code, value ->> 5 AS reply FROM {}) AS v
+         WHERE {table}.id = v.id AND {table}.state = 'sending' AND {table}.leased_by = $3
+         RETURNING {table}.id",
+        tx.dialect().each(1)
     );
-    let mut values: Vec<super::db::Value> = settled
-        .iter()
-        .flat_map(|end| {
-            let back = i64::from(!end.fate.attempted());
-            let code = end.code.map(i64::from);
-            values![end.id, end.fate.state().as_str(), end.fate.due_at(), back, code, &end.reply]
-        })
-        .collect();
-    values.extend(values![now, holder]);
+    let values = values![serde_json::Value::from(rows).to_string(), now, holder];
     Ok(tx.all::<(i64,)>(&sql, values).await?.into_iter().map(|(id,)| id).collect())
+}
+
+/// JSON writes NUL as an escape that the database would turn into one, which PostgreSQL's text refuses.
+fn without_nul(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
 }

@@ -234,14 +234,11 @@ impl Store {
         self.db.read().await?.first::<(i64, i64)>(sql, values![recipient, since]).await?.ok_or(Error::Gone)
     }
 
-    /// Claims up to `limit` notices that are due.
-    ///
-    /// # Errors
-    /// Where the database fails.
-    pub async fn claim_notices(&self, now: i64, limit: i64, holder: &str, leased_until: i64) -> Result<Vec<ClaimedNotice>, Error> {
+    /// Claims notices alone.
+    #[cfg(test)]
+    pub(crate) async fn claim_notices(&self, now: i64, limit: i64, holder: &str, leased_until: i64) -> Result<Vec<ClaimedNotice>, Error> {
         let mut tx = self.db.begin().await?;
-        let sql = CLAIM.replace("{lock}", tx.dialect().skip_locked());
-        let claimed = tx.all(&sql, values![now, limit, holder, leased_until]).await?;
+        let claimed = claim(&mut tx, now, limit, holder, leased_until).await?;
         tx.commit().await?;
         Ok(claimed)
     }
@@ -275,6 +272,12 @@ impl Store {
         tx.commit().await?;
         Ok(held)
     }
+}
+
+/// Claims up to `limit` notices that are due.
+pub(super) async fn claim(tx: &mut Conn, now: i64, limit: i64, holder: &str, leased_until: i64) -> Result<Vec<ClaimedNotice>, Error> {
+    let sql = CLAIM.replace("{lock}", tx.dialect().skip_locked());
+    tx.all(&sql, values![now, limit, holder, leased_until]).await
 }
 
 /// The same line for each of several notices, by the clock.

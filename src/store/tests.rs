@@ -65,7 +65,7 @@ pub(crate) async fn sending_to(store: &Store, n: usize) {
 }
 
 fn settled(id: i64, fate: Fate) -> Settled {
-    Settled { id, fate, code: Some(250), reply: "2.0.0 queued as 1A".into(), hard: false }
+    Settled { id, fate, code: Some(250), reply: "2.0.0 queued as 1A".into(), hard: false, attempt: 1 }
 }
 
 /// Sends everything that is due.
@@ -223,11 +223,12 @@ async fn a_stop_is_seen_before_the_next_mail_and_a_hard_refusal_suppresses() {
     for (store, _dir) in stores().await {
         sending_to(&store, 3).await;
         let claimed = store.claim_deliveries(NOW, 2, "d1", NOW + 60_000).await.unwrap();
-        assert_eq!(store.stop_of_delivery(claimed[0].id).await.unwrap(), None);
+        let ids = [claimed[1].id, claimed[0].id];
+        assert_eq!(store.stops_of_deliveries(&ids).await.unwrap(), [None, None]);
         store.suppress(NOW, &claimed[0].contact.person.address, Reason::Unsubscribed, "").await.unwrap();
-        assert_eq!(store.stop_of_delivery(claimed[0].id).await.unwrap(), Some(Stop::Suppressed));
+        assert_eq!(store.stops_of_deliveries(&ids).await.unwrap(), [None, Some(Stop::Suppressed)]);
         store.pause_campaign(NOW, "natverk", Cause::Operator, None).await.unwrap();
-        assert_eq!(store.stop_of_delivery(claimed[1].id).await.unwrap(), Some(Stop::Paused));
+        assert_eq!(store.stops_of_deliveries(&ids).await.unwrap(), [Some(Stop::Paused), Some(Stop::Suppressed)]);
         assert!(store.claim_deliveries(NOW, 10, "d1", NOW + 60_000).await.unwrap().is_empty());
         store.resume_campaign(NOW, "natverk").await.unwrap();
         let ends = [

@@ -5,8 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tracing::{debug, error, info, warn};
 
+use super::desk::{Job, Work};
 use super::prepared::{compose_delivery, compose_notice};
 use super::settler::End;
 use super::{Outbox, chance, millis};
@@ -14,7 +16,7 @@ use crate::model::delivery::back_off;
 use crate::model::event::Cause;
 use crate::model::outcome::{Class, Outcome, RelayFault, RelayStop, Reply};
 use crate::outbound::compose::Outgoing;
-use crate::store::{Claimed, ClaimedNotice, Error, Fate, Settled, Stop};
+use crate::store::{Error, Fate, Settled, Stop};
 use crate::wire::smtp::{self, Session};
 
 /// How many a lane claims at a time: what is in flight when a daemon is killed is at most this, times the lanes.
@@ -45,6 +47,15 @@ pub struct Lane {
     outbox: Arc<Outbox>,
     session: Option<Session>,
     ends: mpsc::Sender<End>,
+    /// The next claim, asked for while the last one is sent, so that the connection does not wait for the database.
+    next: Option<Next>,
+}
+
+/// A claim that is under way, and how often the lease had lapsed when it was asked for.
+#[derive(Debug)]
+struct Next {
+    work: JoinHandle<Result<Work, Error>>,
+    lapses: u64,
 }
 
 /// What became of one attempt: how it is settled, and whether the lane may go on.
@@ -64,7 +75,7 @@ impl Lane {
     /// A lane that is not connected yet.
     #[must_use]
     pub fn new(outbox: Arc<Outbox>, ends: mpsc::Sender<End>) -> Self {
-        Self { outbox, session: None, ends }
+        Self { outbox, session: None, ends, next: None }
     }
 
     /// Connects where something is due, claims a few and sends them. Connecting comes first, so that nothing is held while a
@@ -77,74 +88,110 @@ impl Lane {
         let outbox = self.outbox.clone();
         let now = outbox.clock.millis();
         if let Some(wait) = outbox.gate.closed_for(now) {
+            self.give_back_next().await;
             return Ok(Step::Wait(wait));
-        }
-        if outbox.store.paused_relays().await?.iter().any(|relay| relay.name == outbox.relay.host) {
-            self.hang_up().await;
-            return Ok(Step::Paused);
         }
         let rests = outbox.gate.rests();
         let at_work = outbox.at_work.fetch_add(1, Ordering::AcqRel);
         let sent = self.send_what_is_due(now, at_work, stop).await;
         outbox.at_work.fetch_sub(1, Ordering::AcqRel);
         match sent? {
+            None => {
+                self.hang_up().await;
+                Ok(Step::Paused)
+            }
+            Some(batch) => self.end_of(batch, rests).await,
+        }
+    }
+
+    async fn end_of(&mut self, batch: Batch, rests: u64) -> Result<Step, Error> {
+        match batch {
             Batch { fault: Some(fault), .. } => self.stand_back(&fault, rests).await,
             Batch { attempted: 0, .. } => Ok(Step::Idle),
             Batch { attempted, .. } => Ok(Step::Attempted(attempted)),
         }
     }
 
-    /// Says goodbye to the relay.
+    /// Hands back what was claimed and not begun, and says goodbye to the relay.
     pub async fn hang_up(&mut self) {
+        self.give_back_next().await;
         if let Some(session) = self.session.take() {
             session.quit().await;
         }
     }
 
-    /// One claim and what comes of it, where there is more to do than the other lanes `at_work` take.
-    async fn send_what_is_due(&mut self, now: i64, at_work: usize, stop: &watch::Receiver<bool>) -> Result<Batch, Error> {
+    /// One claim and what comes of it, where there is more to do than the other lanes `at_work` take; `None` where the relay is
+    /// paused.
+    async fn send_what_is_due(&mut self, now: i64, at_work: usize, stop: &watch::Receiver<bool>) -> Result<Option<Batch>, Error> {
         let outbox = self.outbox.clone();
-        // A lane that is not connected leaves a little mail to those that are at it: one notice is worth one connection.
-        let others = if self.is_connected().await { 0 } else { CLAIM * i64::try_from(at_work).unwrap_or(0) };
-        if !outbox.store.more_is_due(now, others).await? {
-            return Ok(Batch::default());
+        if !self.is_connected().await {
+            self.give_back_next().await;
+            if outbox.is_paused().await? {
+                return Ok(None);
+            }
+            // It leaves a little mail to those that are at it: one notice is worth one connection.
+            if !outbox.store.more_is_due(now, CLAIM * i64::try_from(at_work).unwrap_or(0)).await? {
+                return Ok(Some(Batch::default()));
+            }
+            match self.connect(stop).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(Some(Batch::default())),
+                Err(fault) => return Ok(Some(Batch { fault: Some(fault), ..Batch::default() })),
+            }
         }
-        match self.connect(stop).await {
-            Ok(true) => {}
-            Ok(false) => return Ok(Batch::default()),
-            Err(fault) => return Ok(Batch { fault: Some(fault), ..Batch::default() }),
-        }
-        // It may have taken a while to connect: the time is asked again.
-        let (now, until, lapses) = (outbox.clock.millis(), outbox.lease_to_claim(), outbox.lapses());
-        let limit = self.session.as_ref().map_or(0, |session| i64::from(session.left())).min(CLAIM);
-        // Few and dear: notices go first. One claim a step, so that nothing is held when a second one fails.
-        let notices = outbox.store.claim_notices(now, limit, &outbox.holder, until).await?;
-        let deliveries = match notices.is_empty() {
-            true => outbox.store.claim_deliveries(now, limit, &outbox.holder, until).await?,
-            false => Vec::new(),
+        let next = match self.next.take() {
+            Some(next) => next,
+            None => self.ask_for_work(0),
         };
-        let jobs: Vec<Job<'_>> = notices.iter().map(Job::Notice).chain(deliveries.iter().map(Job::Delivery)).collect();
-        outbox.hold(jobs.iter().map(Job::held));
-        self.send_all(&jobs, lapses, stop).await
+        let lapses = next.lapses;
+        match next.jobs(&outbox).await? {
+            Some(jobs) => {
+                let sent = self.send_all(&jobs, lapses, stop).await;
+                // without a connection nothing is held
+                if self.session.is_none() || !matches!(sent, Ok(Batch { fault: None, .. })) {
+                    self.give_back_next().await;
+                }
+                sent.map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Asks for a claim that the connection can still send after `before` others.
+    fn ask_for_work(&self, before: usize) -> Next {
+        let (outbox, left) = (self.outbox.clone(), self.session.as_ref().map_or(0, |session| i64::from(session.left())));
+        let limit = (left - i64::try_from(before).unwrap_or(left)).clamp(0, CLAIM);
+        let lapses = outbox.lapses();
+        Next { work: tokio::spawn(async move { outbox.work(limit).await }), lapses }
+    }
+
+    async fn give_back_next(&mut self) {
+        give_back_next(&self.outbox, &self.ends, self.next.take()).await;
     }
 
     /// Attempts one after another while the connection, the lease and the database hold, the relay does not rest and nobody says
     /// stop; what is left goes back.
-    async fn send_all(&mut self, jobs: &[Job<'_>], lapses: u64, stop: &watch::Receiver<bool>) -> Result<Batch, Error> {
+    async fn send_all(&mut self, jobs: &[Job], lapses: u64, stop: &watch::Receiver<bool>) -> Result<Batch, Error> {
         let (outbox, ends) = (self.outbox.clone(), self.ends.clone());
-        let mut rest = jobs.iter();
+        let (mut rest, mut next) = (jobs.iter(), None);
         let mut batch = Batch::default();
         let may_go_on = || !*stop.borrow() && outbox.holds(lapses) && outbox.gate.closed_for(outbox.clock.millis()).is_none();
         while self.session.is_some() && batch.fault.is_none() && may_go_on() {
+            if next.is_none() && rest.len() <= jobs.len() / 2 && !jobs.is_empty() {
+                next = Some(self.ask_for_work(rest.len()));
+            }
             let Some(job) = rest.next() else { break };
-            let attempting = self.attempt(job, stop);
-            tokio::pin!(attempting);
-            let attempt = tokio::select! {
-                biased;
-                attempt = &mut attempting => attempt,
-                () = stopped(stop) => {
-                    give_back(&outbox, &ends, &mut rest).await;
-                    attempting.await
+            let attempt = {
+                let attempting = self.attempt(job, stop);
+                tokio::pin!(attempting);
+                tokio::select! {
+                    biased;
+                    attempt = &mut attempting => attempt,
+                    () = stopped(stop) => {
+                        give_back(&outbox, &ends, &mut rest).await;
+                        give_back_next(&outbox, &ends, next.take()).await;
+                        attempting.await
+                    }
                 }
             };
             match attempt {
@@ -155,12 +202,14 @@ impl Lane {
                 }
                 Err(error) => {
                     // The database is asked before the relay: where it fails, nothing was sent.
+                    self.next = next;
                     give_back(&outbox, &ends, &mut std::iter::once(job).chain(rest)).await;
                     return Err(error);
                 }
             }
         }
         give_back(&outbox, &ends, &mut rest).await;
+        self.next = next;
         Ok(batch)
     }
 
@@ -185,26 +234,23 @@ impl Lane {
         Ok(true)
     }
 
-    async fn attempt(&mut self, job: &Job<'_>, stop: &watch::Receiver<bool>) -> Result<Attempt, Error> {
-        let (outbox, id) = (self.outbox.clone(), job.id());
+    async fn attempt(&mut self, job: &Job, stop: &watch::Receiver<bool>) -> Result<Attempt, Error> {
+        let outbox = self.outbox.clone();
         let outgoing = match self.compose(job).await? {
             Ok(outgoing) => outgoing,
             Err(reason) => return self.not_composed(job, reason).await,
         };
         // Right before MAIL FROM, on a connection that is open: from the commit of an opt-out nothing starts any more (S-53).
-        let halt = match job {
-            Job::Delivery(_) => outbox.store.stop_of_delivery(id).await?,
-            Job::Notice(_) => outbox.store.stop_of_notice(id).await?,
-        };
+        let halt = outbox.stop_of(job).await?;
         if let Some(halt) = halt {
             let reply = if halt == Stop::Paused { String::new() } else { format!("not sent: {halt:?}").to_lowercase() };
-            return Ok(Attempt { settled: Settled { id, fate: Fate::Stopped(halt), code: None, reply, hard: false }, fault: None });
+            return Ok(Attempt { settled: ended(job, Fate::Stopped(halt), None, reply), fault: None });
         }
         Ok(match self.send(&outgoing, stop).await {
             Some(Ok(outcome)) => settled_by(&outbox, job, outcome),
-            Some(Err(fault)) if fault.stop == RelayStop::Reconnect => untouched(id, outbox.clock.millis(), None),
+            Some(Err(fault)) if fault.stop == RelayStop::Reconnect => untouched(job, outbox.clock.millis(), None),
             Some(Err(fault)) => cut_off(&outbox, job, fault),
-            None => untouched(id, outbox.clock.millis(), None),
+            None => untouched(job, outbox.clock.millis(), None),
         })
     }
 
@@ -227,7 +273,7 @@ impl Lane {
         Some(sent.result)
     }
 
-    async fn compose(&mut self, job: &Job<'_>) -> Result<Result<Outgoing, String>, Error> {
+    async fn compose(&mut self, job: &Job) -> Result<Result<Outgoing, String>, Error> {
         let outbox = self.outbox.clone();
         match job {
             Job::Delivery(delivery) => Ok(match outbox.edition(delivery.edition_id).await? {
@@ -239,20 +285,20 @@ impl Lane {
     }
 
     /// A template that fails for one contact is a fault of the campaign: it is paused and says why, nobody is left out.
-    async fn not_composed(&mut self, job: &Job<'_>, reason: String) -> Result<Attempt, Error> {
+    async fn not_composed(&mut self, job: &Job, reason: String) -> Result<Attempt, Error> {
         let (now, id) = (self.outbox.clock.millis(), job.id());
         match job {
             Job::Delivery(delivery) => {
                 let edition = self.outbox.store.get_edition(delivery.edition_id).await?;
                 error!(campaign.name = edition.campaign, delivery.id = id, "paused: a mail cannot be made of its template");
                 match self.outbox.store.pause_campaign(now, &edition.campaign, Cause::Clock, Some(&reason)).await {
-                    Ok(()) | Err(Error::Refused(_)) => Ok(untouched(id, now, None)),
+                    Ok(()) | Err(Error::Refused(_)) => Ok(untouched(job, now, None)),
                     Err(error) => Err(error),
                 }
             }
             Job::Notice(_) => {
                 error!(notice.id = id, "a notice cannot be made of its template");
-                Ok(Attempt { settled: Settled { id, fate: Fate::Failed, code: None, reply: reason, hard: false }, fault: None })
+                Ok(Attempt { settled: ended(job, Fate::Failed, None, reason), fault: None })
             }
         }
     }
@@ -281,35 +327,16 @@ impl Lane {
     }
 }
 
-enum Job<'a> {
-    Delivery(&'a Claimed),
-    Notice(&'a ClaimedNotice),
-}
-
-impl Job<'_> {
-    fn id(&self) -> i64 {
-        match self {
-            Self::Delivery(delivery) => delivery.id,
-            Self::Notice(notice) => notice.id,
-        }
-    }
-
-    /// Whether it is a notice, and its row: as the outbox remembers what it holds.
-    fn held(&self) -> (bool, i64) {
-        (matches!(self, Self::Notice(_)), self.id())
-    }
-
-    fn attempts(&self) -> u32 {
-        match self {
-            Self::Delivery(delivery) => delivery.attempts,
-            Self::Notice(notice) => u32::try_from(notice.attempts).unwrap_or(u32::MAX),
-        }
-    }
-
-    fn first_attempt_at(&self) -> Option<i64> {
-        match self {
-            Self::Delivery(delivery) => delivery.first_attempt_at,
-            Self::Notice(notice) => notice.first_attempt_at,
+impl Next {
+    /// What it came to, held from now on; `None` where the relay is paused.
+    async fn jobs(self, outbox: &Outbox) -> Result<Option<Vec<Job>>, Error> {
+        // it is never aborted, and what a panic left claimed runs out with its lease
+        match self.work.await.map_err(|_| Error::Gone)?? {
+            Work::Jobs(jobs) => {
+                outbox.hold(jobs.iter().map(Job::held));
+                Ok(Some(jobs))
+            }
+            Work::Paused => Ok(None),
         }
     }
 }
@@ -319,35 +346,48 @@ async fn stopped(stop: &watch::Receiver<bool>) {
     _ = stop.clone().wait_for(|stop| *stop).await;
 }
 
-async fn settle(ends: &mpsc::Sender<End>, job: &Job<'_>, settled: Settled) {
+async fn settle(ends: &mpsc::Sender<End>, job: &Job, settled: Settled) {
     // The settler outlives the lanes; were it gone, the lease would run out and the delivery be uncertain.
     _ = ends.send(End { is_notice: job.held().0, settled }).await;
 }
 
-async fn give_back<'a>(outbox: &Outbox, ends: &mpsc::Sender<End>, jobs: &mut (dyn Iterator<Item = &Job<'a>> + Send)) {
+async fn give_back<'a>(outbox: &Outbox, ends: &mpsc::Sender<End>, jobs: &mut (dyn Iterator<Item = &'a Job> + Send)) {
     for job in jobs {
-        settle(ends, job, untouched(job.id(), outbox.clock.millis(), None).settled).await;
+        settle(ends, job, untouched(job, outbox.clock.millis(), None).settled).await;
     }
 }
 
-fn untouched(id: i64, due_at: i64, fault: Option<RelayFault>) -> Attempt {
+/// Waits for a claim that nobody will send, and gives it back. Where the claim failed there is nothing to give.
+async fn give_back_next(outbox: &Outbox, ends: &mpsc::Sender<End>, next: Option<Next>) {
+    let Some(next) = next else { return };
+    match next.jobs(outbox).await {
+        Ok(jobs) => give_back(outbox, ends, &mut jobs.unwrap_or_default().iter()).await,
+        Err(error) => debug!(%error, "a claim failed that is of no use any more"),
+    }
+}
+
+fn ended(job: &Job, fate: Fate, code: Option<u16>, reply: String) -> Settled {
+    Settled { id: job.id(), fate, code, reply, hard: false, attempt: job.attempts() }
+}
+
+fn untouched(job: &Job, due_at: i64, fault: Option<RelayFault>) -> Attempt {
     let reply = fault.as_ref().map(|f| f.text.clone()).unwrap_or_default();
-    Attempt { settled: Settled { id, fate: Fate::Untouched(due_at), code: None, reply, hard: false }, fault }
+    Attempt { settled: ended(job, Fate::Untouched(due_at), None, reply), fault }
 }
 
 /// A fault of the relay: what had not begun goes back untouched; what had begun waits as after a 451 (S-73), so that one
 /// mail over which the relay stumbles each time does not stand in the way of all the others.
-fn cut_off(outbox: &Outbox, job: &Job<'_>, fault: RelayFault) -> Attempt {
+fn cut_off(outbox: &Outbox, job: &Job, fault: RelayFault) -> Attempt {
     if !fault.begun {
-        return untouched(job.id(), outbox.clock.millis(), Some(fault));
+        return untouched(job, outbox.clock.millis(), Some(fault));
     }
     let code = fault.reply.as_ref().map(|reply| reply.code);
-    let settled = Settled { id: job.id(), fate: again(outbox, job), code, reply: fault.text.clone(), hard: false };
+    let settled = ended(job, again(outbox, job), code, fault.text.clone());
     Attempt { settled, fault: Some(fault) }
 }
 
 /// Later, longer each time, or given up: so long after the first attempt, whatever the relay did before it (S-75).
-fn again(outbox: &Outbox, job: &Job<'_>) -> Fate {
+fn again(outbox: &Outbox, job: &Job) -> Fate {
     let wait = millis(back_off(outbox.config.retry_first, outbox.config.retry_cap, job.attempts(), chance()));
     let now = outbox.clock.millis();
     let at = now + wait;
@@ -365,9 +405,8 @@ fn braked(outbox: &Outbox, reply: Reply) -> Option<RelayFault> {
 }
 
 /// What an outcome does to its delivery (S-72, S-75, S-80).
-fn settled_by(outbox: &Outbox, job: &Job<'_>, outcome: Outcome) -> Attempt {
-    let id = job.id();
-    let settled = |fate, reply: &Reply, hard| Settled { id, fate, code: Some(reply.code), reply: reply.to_string(), hard };
+fn settled_by(outbox: &Outbox, job: &Job, outcome: Outcome) -> Attempt {
+    let settled = |fate, reply: &Reply, hard| Settled { hard, ..ended(job, fate, Some(reply.code), reply.to_string()) };
     match outcome {
         Outcome::Accepted(reply) => {
             outbox.refusals.store(0, Ordering::Release);
@@ -376,9 +415,7 @@ fn settled_by(outbox: &Outbox, job: &Job<'_>, outcome: Outcome) -> Attempt {
             }
             Attempt { settled: settled(Fate::Sent, &reply, false), fault: None }
         }
-        Outcome::Uncertain(what) => {
-            Attempt { settled: Settled { id, fate: Fate::Uncertain, code: None, reply: what, hard: false }, fault: None }
-        }
+        Outcome::Uncertain(what) => Attempt { settled: ended(job, Fate::Uncertain, None, what), fault: None },
         Outcome::Transient(reply) => Attempt { settled: settled(again(outbox, job), &reply, false), fault: None },
         Outcome::Permanent(reply) if reply.class() == Class::Hard => Attempt { settled: settled(Fate::Failed, &reply, true), fault: None },
         Outcome::Permanent(reply) => Attempt { settled: settled(Fate::Failed, &reply, false), fault: braked(outbox, reply) },

@@ -1,12 +1,15 @@
 //! Claims what is due, hands it to the relay, settles the outcome.
 //!
 //! A [`Lane`] is one connection and one [`Lane::step`]: connect, claim a few, send them one after another. The daemon runs as many
-//! lanes as the relay may have connections. Outcomes go to the one [`Settler`], which commits whatever has gathered while
-//! the last commit ran: the group grows with the load, and what a kill leaves unsettled stays what one commit's time sends.
+//! lanes as the relay may have connections. What they ask of the database while it is busy is asked once for all of them
+//! ([`Gathered`]), and outcomes go to the one [`Settler`], which commits whatever has gathered while the last commit ran: groups
+//! grow with the load, and what a kill leaves unsettled stays what one commit's time sends.
 //! A claim is the state written before the attempt and the settlement the one after it: a crash between them leaves
 //! `uncertain`, never silence (S-74). No transaction is open while a socket is in use.
 
+mod desk;
 mod gate;
+mod gathered;
 mod lane;
 mod prepared;
 mod settler;
@@ -24,6 +27,7 @@ use crate::model::token::Keys;
 use crate::store::{Error, OnUncertain, Store};
 use crate::wire::smtp::RelaySettings;
 
+use desk::Desk;
 use gate::Gate;
 pub use lane::{Lane, Step};
 pub use prepared::{Prepared, organiser};
@@ -54,6 +58,7 @@ pub struct Outbox {
     /// This daemon's name in leases: new at each start.
     pub holder: String,
     gate: Gate,
+    desk: Desk,
     /// Refusals for good since the relay last took a mail, those of dead addresses apart.
     refusals: AtomicU32,
     /// Lanes that connect, claim or send.
@@ -83,6 +88,7 @@ impl Outbox {
             clock,
             holder,
             gate: Gate::default(),
+            desk: Desk::default(),
             refusals: AtomicU32::new(0),
             at_work: AtomicUsize::new(0),
             leased_until: AtomicI64::new(0),

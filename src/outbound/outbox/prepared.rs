@@ -8,7 +8,7 @@ use crate::model::address::{Address, Mailbox};
 use crate::model::campaign::{CampaignFile, Kind};
 use crate::model::contact::Person;
 use crate::model::token::Keys;
-use crate::outbound::compose::{self, EditionMail, NoticeMail, Outgoing};
+use crate::outbound::compose::{self, EditionMail, Lines, NoticeMail, Outgoing};
 use crate::outbound::layout::Layout;
 use crate::outbound::render::{Fault, Organiser, Rendered, Renderer};
 use crate::store::{Claimed, ClaimedNotice, Edition};
@@ -19,6 +19,7 @@ pub struct Prepared {
     renderer: Renderer,
     file: CampaignFile,
     key_id: u8,
+    lines: Lines,
 }
 
 impl Prepared {
@@ -31,7 +32,7 @@ impl Prepared {
         let file = CampaignFile::parse(&edition.source).map_err(first)?;
         let layout = Layout::from_snapshot(&edition.layout);
         let renderer = Renderer::new(&file, &edition.source, &layout, &organiser(sender)).map_err(first)?;
-        Ok(Self { renderer, file, key_id: u8::try_from(edition.key_id).unwrap_or(0) })
+        Ok(Self { renderer, file, key_id: u8::try_from(edition.key_id).unwrap_or(0), lines: Lines::default() })
     }
 
     /// The words that a person is or was sent.
@@ -61,7 +62,7 @@ pub(super) fn compose_delivery(sender: &Sender, keys: &Keys, edition: &Prepared,
         is_newsletter: edition.file.kind == Kind::Newsletter,
         date: DateTime::from_timestamp_millis(delivery.composed_at).unwrap_or_default(),
     };
-    compose::edition(sender, keys, &mail, &words).map_err(|error| error.to_string())
+    compose::edition(sender, keys, &mail, &words, &edition.lines).map_err(|error| error.to_string())
 }
 
 pub(super) fn compose_notice(outbox: &Outbox, notice: &ClaimedNotice) -> Result<Outgoing, String> {
