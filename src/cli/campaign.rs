@@ -237,7 +237,7 @@ fn composed(office: &Office, campaign: &Campaign, contact: &Contact, to: Mailbox
         is_newsletter: file.kind == Kind::Newsletter,
         date: office.clock.now(),
     };
-    let outgoing = compose::edition(sender, keys, &mail, &words).map_err(|error| failed(error.to_string()))?;
+    let outgoing = compose::edition(sender, keys, &mail, &words, &compose::Lines::default()).map_err(|error| failed(error.to_string()))?;
     Ok((words, outgoing))
 }
 

@@ -4,6 +4,10 @@
 //! so a retry after a crash needs no copy (S-4, S-74). Bodies are quoted-printable in UTF-8 (S-14), text before HTML
 //! (S-12), one recipient (S-17). Sources: RFC 5322, RFC 2047, RFC 8058; S-1…S-20, S-29, S-35, S-38…S-40.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+
 use chrono::{DateTime, Utc};
 use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
 use lettre::message::{Body, MessageBuilder, MultiPart, MultiPartKind, SinglePart};
@@ -74,17 +78,57 @@ pub struct NoticeMail<'a> {
     pub date: DateTime<Utc>,
 }
 
+/// Lines of a body as quoted-printable. Most lines of an edition are the same for everybody: they are encoded once.
+///
+/// A line's encoding depends on nothing but the line (RFC 2045 §6.7), so the parts make the whole.
+#[derive(Debug, Default)]
+pub struct Lines(RwLock<HashMap<String, Vec<u8>>>);
+
+/// How many lines are kept, and the octets of the longest of them: half a megabyte at most for an ordinary edition.
+const KEPT: usize = 512;
+const LONGEST: usize = 4096;
+
+impl Lines {
+    /// A text, whatever its line ends, as quoted-printable with CRLF.
+    fn encode(&self, text: &str) -> Result<Vec<u8>, Error> {
+        let text = if text.contains('\r') { Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n")) } else { Cow::Borrowed(text) };
+        let (mut out, mut fresh) = (Vec::with_capacity(text.len() + text.len() / 8), Vec::new());
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        for line in text.split_inclusive('\n') {
+            if let Some(encoded) = known.get(line) {
+                out.extend_from_slice(encoded);
+                continue;
+            }
+            let encoded = quoted_printable(line.replace('\n', "\r\n"))?;
+            out.extend_from_slice(&encoded);
+            if line.len() <= LONGEST && known.len() + fresh.len() < KEPT {
+                fresh.push((line.to_owned(), encoded));
+            }
+        }
+        drop(known);
+        if !fresh.is_empty() {
+            self.0.write().unwrap_or_else(PoisonError::into_inner).extend(fresh);
+        }
+        Ok(out)
+    }
+}
+
+fn quoted_printable(text: String) -> Result<Vec<u8>, Error> {
+    let body = Body::new_with_encoding(text, ContentTransferEncoding::QuotedPrintable);
+    body.map(Body::into_vec).map_err(|_| Error("a body could not be written as quoted-printable".into()))
+}
+
 /// An address of ours that carries a token: `svar+TOKEN@example.org` (S-38).
 #[must_use]
 pub fn tagged(sender: &Sender, token: &str) -> String {
     format!("{}{}{token}@{}", sender.reply.local(), sender.separator, sender.reply.domain())
 }
 
-/// Composes one delivery of an edition.
+/// Composes one delivery of an edition; `lines` are those of the edition so far.
 ///
 /// # Errors
 /// Where a part will not do for a header.
-pub fn edition(sender: &Sender, keys: &Keys, mail: &EditionMail<'_>, words: &Rendered) -> Result<Outgoing, Error> {
+pub fn edition(sender: &Sender, keys: &Keys, mail: &EditionMail<'_>, words: &Rendered, lines: &Lines) -> Result<Outgoing, Error> {
     let token = |purpose| keys.write_as(mail.key_id, purpose, mail.delivery_id);
     let message_id = format!("<{}@{}>", token(Purpose::Message), sender.reply.domain());
     let unsubscribe = format!("<mailto:{}?subject=unsubscribe>", tagged(sender, &token(Purpose::Unsubscribe)));
@@ -101,8 +145,8 @@ pub fn edition(sender: &Sender, keys: &Keys, mail: &EditionMail<'_>, words: &Ren
     let parts = MultiPart::builder()
         .kind(MultiPartKind::Alternative)
         .boundary(boundary)
-        .singlepart(part(ContentType::TEXT_PLAIN, &words.text)?)
-        .singlepart(part(ContentType::TEXT_HTML, &words.html)?);
+        .singlepart(part(ContentType::TEXT_PLAIN, &words.text, lines)?)
+        .singlepart(part(ContentType::TEXT_HTML, &words.html, lines)?);
     let message = builder.multipart(parts).map_err(|error| Error(error.to_string()))?;
     let from = Address::parse(&tagged(sender, &token(Purpose::Bounce))).map_err(|error| Error(error.to_string()))?;
     Ok(Outgoing { from: Some(from), to: mail.to.address.clone(), bytes: message.formatted(), message_id })
@@ -128,7 +172,8 @@ pub fn notice(sender: &Sender, keys: &Keys, mail: &NoticeMail<'_>) -> Result<Out
     if !references.is_empty() {
         builder = builder.raw_header(raw("References", references.join("\r\n ")));
     }
-    let message = builder.singlepart(part(ContentType::TEXT_PLAIN, mail.text)?).map_err(|error| Error(error.to_string()))?;
+    let message =
+        builder.singlepart(part(ContentType::TEXT_PLAIN, mail.text, &Lines::default())?).map_err(|error| Error(error.to_string()))?;
     Ok(Outgoing { from: None, to: mail.to.clone(), bytes: message.formatted(), message_id })
 }
 
@@ -159,10 +204,8 @@ fn mailbox(address: &str) -> Result<lettre::message::Mailbox, Error> {
     Ok(lettre::message::Mailbox::new(None, address))
 }
 
-fn part(kind: ContentType, text: &str) -> Result<SinglePart, Error> {
-    let text = text.replace("\r\n", "\n").replace('\r', "\n").replace('\n', "\r\n");
-    let body = Body::new_with_encoding(text, ContentTransferEncoding::QuotedPrintable)
-        .map_err(|_| Error("a body could not be written as quoted-printable".into()))?;
+fn part(kind: ContentType, text: &str, lines: &Lines) -> Result<SinglePart, Error> {
+    let body = Body::dangerous_pre_encoded(lines.encode(text)?, ContentTransferEncoding::QuotedPrintable);
     Ok(SinglePart::builder().header(kind).body(body))
 }
 
@@ -225,7 +268,7 @@ mod tests {
     }
 
     fn composed(name: &str, subject: &str) -> Outgoing {
-        edition(&sender(), &keys(), &mail(name), &words(subject)).unwrap()
+        edition(&sender(), &keys(), &mail(name), &words(subject), &Lines::default()).unwrap()
     }
 
     /// S-6, S-7, S-9: what goes over the wire is ASCII, its lines end in CRLF and are short.
@@ -274,14 +317,17 @@ mod tests {
     fn the_same_delivery_composes_to_the_same_bytes() {
         assert_eq!(composed("Åsa", "Hej"), composed("Åsa", "Hej"));
         let other = EditionMail { delivery_id: 4712, ..mail("Åsa") };
-        assert_ne!(edition(&sender(), &keys(), &other, &words("Hej")).unwrap().message_id, composed("Åsa", "Hej").message_id);
+        assert_ne!(
+            edition(&sender(), &keys(), &other, &words("Hej"), &Lines::default()).unwrap().message_id,
+            composed("Åsa", "Hej").message_id
+        );
     }
 
     /// S-8.
     #[test]
     fn a_control_character_is_an_error() {
-        assert!(edition(&sender(), &keys(), &mail("Åsa\r\nBcc: x@example.org"), &words("Hej")).is_err());
-        assert!(edition(&sender(), &keys(), &mail("Åsa"), &words("Hej\nBcc: x@example.org")).is_err());
+        assert!(edition(&sender(), &keys(), &mail("Åsa\r\nBcc: x@example.org"), &words("Hej"), &Lines::default()).is_err());
+        assert!(edition(&sender(), &keys(), &mail("Åsa"), &words("Hej\nBcc: x@example.org"), &Lines::default()).is_err());
     }
 
     /// S-35, S-40, S-128: one test a row of the table is in `tests/`; here the bytes.
@@ -314,6 +360,16 @@ mod tests {
     }
 
     proptest! {
+        /// S-14: line by line, whatever is known already, comes to the same as the whole at once, and is read back.
+        #[test]
+        fn lines_are_encoded_as_the_whole_would_be(texts in prop::collection::vec("([a= .åö€😀\t]{0,90}(\n|\r\n|\r)?){0,6}", 1..5)) {
+            let lines = Lines::default();
+            for text in &texts {
+                let whole = text.replace("\r\n", "\n").replace('\r', "\n").replace('\n', "\r\n");
+                prop_assert_eq!(lines.encode(text).unwrap(), quoted_printable(whole).unwrap());
+            }
+        }
+
         /// S-1, S-9, S-10: any name and subject survive, whatever is in them.
         #[test]
         fn any_subject_and_name_come_back(subject in "[ -~åäöÅÄÖ–€😀]{0,200}", name in "[ -~åäöÅÄÖ😀]{0,60}") {
