@@ -34,9 +34,10 @@ start_sink() {
     until (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do sleep 0.05; done
 }
 
-# make_home NAME CONTACTS RELAY_PORT CONNECTIONS DATABASE: its folder is $home, its LMTP port $lmtp.
+# make_home NAME CONTACTS RELAY_PORT CONNECTIONS DATABASE: its folder is $home, its LMTP port $lmtp, its database $database.
 make_home() {
     home=$work/$1
+    database=$5
     lmtp=$(free_port)
     mkdir "$home"
     cat >"$home/svar.toml" <<TOML
@@ -97,6 +98,25 @@ await() {
         if [ "$tries" -le 0 ]; then echo "$0: waited $3 s in vain for $1 = $2" >&2; run status natverk >&2; exit 1; fi
         sleep 0.1
     done
+}
+
+# await_empty SECONDS: until nothing waits in the outbox. The database is asked itself: `svar status` counts everything, which
+# ten times a second took a third of what two processors can do from the one that is measured.
+await_empty() {
+    local open="EXISTS (SELECT 1 FROM delivery WHERE state = 'queued') OR EXISTS (SELECT 1 FROM delivery WHERE state = 'sending')
+        OR NOT EXISTS (SELECT 1 FROM delivery)"
+    if [ -f "$home/$database" ]; then
+        python3 - "$home/$database" "$open" "$1" <<'PY'
+import sqlite3, sys, time
+base, end = sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True, isolation_level=None), time.time() + float(sys.argv[3])
+while base.execute(f"SELECT {sys.argv[2]}").fetchone()[0]:
+    if time.time() > end:
+        sys.exit("the outbox is not empty after so many seconds: " + sys.argv[3])
+    time.sleep(0.02)
+PY
+    else
+        timeout "$1" sh -c 'while [ "$(psql "$1" -Atqc "SELECT $2")" = t ]; do sleep 0.05; done' sh "$database" "$open"
+    fi
 }
 
 machine() {
