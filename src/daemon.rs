@@ -156,6 +156,8 @@ pub struct Daemon {
     own: Own,
     layout: Layout,
     outbox: Arc<Outbox>,
+    /// Woken when an edition was opened.
+    opened: Arc<Notify>,
     /// Woken when a message was stored.
     arrived: Arc<Notify>,
     /// Woken when there may be mail to send.
@@ -188,7 +190,7 @@ impl Daemon {
             clock.clone(),
             holder,
         ));
-        let (arrived, to_send) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (opened, arrived, to_send) = (Arc::new(Notify::new()), Arc::new(Notify::new()), Arc::new(Notify::new()));
         Ok(Self {
             config,
             store,
@@ -196,6 +198,7 @@ impl Daemon {
             own,
             layout,
             outbox,
+            opened,
             arrived,
             to_send,
             maildir: watch::Sender::new(None),
@@ -225,6 +228,7 @@ impl Daemon {
         daemon.clone().open_doors(sockets, &shutdown, &mut loops);
         loops.spawn(daemon.clone().read_messages(shutdown.clone()));
         loops.spawn(daemon.clone().open_editions(shutdown.clone()));
+        loops.spawn(daemon.clone().check_editions(shutdown.clone()));
         let (ends, settler) = settler(daemon.outbox.clone());
         let settling = tokio::spawn(settle(settler));
         for _ in 0..daemon.config.connections {
@@ -303,7 +307,7 @@ impl Daemon {
             let pause = match schedule::step(&self.store, &scheduler, self.clock.now()).await {
                 Ok(opened) => {
                     if opened > 0 {
-                        self.to_send.notify_waiters();
+                        self.opened.notify_one();
                     }
                     LOOK
                 }
@@ -311,6 +315,29 @@ impl Daemon {
             };
             if wait(&mut shutdown, pause).await {
                 return;
+            }
+        }
+    }
+
+    /// Apart from the opening of others, because a large edition takes a while.
+    async fn check_editions(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
+        while !*shutdown.borrow() {
+            let checked = tokio::select! {
+                checked = schedule::check_opened(&self.store, &self.config.sender, &self.clock) => checked,
+                _ = shutdown.wait_for(|stop| *stop) => return,
+            };
+            let pause = match checked {
+                Ok(passed) => {
+                    if passed > 0 {
+                        self.to_send.notify_waiters();
+                    }
+                    LOOK
+                }
+                Err(error) => after(&error),
+            };
+            tokio::select! {
+                () = self.opened.notified() => {}
+                _ = wait(&mut shutdown, pause) => {}
             }
         }
     }

@@ -227,6 +227,30 @@ fn a_pause_holds_and_a_cancel_ends_what_waits() {
     assert!(daemon.term().success());
 }
 
+/// Somebody who came to the list after the campaign was started lacks what it asks for: nothing leaves, not half of it.
+#[test]
+fn an_edition_that_one_person_cannot_have_is_held_before_its_first_mail() {
+    let sink = Sink::start();
+    let home = Home::init(settings(&sink));
+    home.write("people.csv", "e-post;förnamn;företag\neva@guests.example.org;Eva;Ångström\n");
+    home.write("late.csv", "e-post;förnamn\nbo@guests.example.org;Bo\n");
+    home.write("natverk.md", INVITATION.replace("Hej {{first_name}}", "Hej {{first_name}} på {{företag}}"));
+    home.ok(["contacts", "import", "people.csv", "--list", "chefer"]);
+    home.ok(["campaign", "add", "natverk.md"]);
+    home.ok(["campaign", "start", "natverk"]);
+    home.ok(["contacts", "import", "late.csv", "--list", "chefer"]);
+    let daemon = home.serve();
+    let held = status(&home, "held", |s| s["state"] == "paused");
+    assert!(held["paused_why"].as_str().unwrap().contains("{{företag}}: bo@guests.example.org lacks it"), "{held}");
+    assert_eq!((&held["queued"], sink.received().len()), (&2.into(), 0));
+    home.write("late.csv", "e-post;förnamn;företag\nbo@guests.example.org;Bo;Bos Bygg\n");
+    home.ok(["contacts", "import", "late.csv", "--list", "chefer"]);
+    home.ok(["campaign", "resume", "natverk"]);
+    status(&home, "both sent", |s| s["sent"] == 2);
+    assert!(twice(&sink.received()).is_empty());
+    assert!(daemon.term().success());
+}
+
 /// S-53: from the commit of a stop nothing starts, however long the relay took to greet; and nobody is held meanwhile.
 #[test]
 fn a_stop_while_the_relay_has_not_greeted_is_in_time() {

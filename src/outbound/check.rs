@@ -1,19 +1,25 @@
-//! Checks a campaign before it is started: every mistake, with line and column, and the contact it shows with.
+//! Checks a campaign before it is started, and each edition before its first mail leaves: every mistake, with line and column,
+//! and the contact it shows with.
 //!
-//! Everybody on the list is rendered once, so that a field somebody lacks is known before the first mail leaves.
+//! Everybody is rendered once, page by page on all processors, so that what one of them lacks holds the whole edition and not
+//! its second half.
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
+use tokio::task::JoinSet;
 
 use super::layout::Layout;
-use super::outbox::organiser;
-use super::render::{Fault, Renderer, tags};
+use super::outbox::{Prepared, organiser};
+use super::render::{Fault, Rendered, Renderer, tags};
 use crate::config::Sender;
 use crate::model::campaign::{CampaignFile, Mistake};
+use crate::model::contact::{Contact, Person};
 use crate::model::schedule::Occurrence;
-use crate::store::{Error, Store};
+use crate::store::{Edition, Error, Store};
 
 /// How many members are read at a time.
 const PAGE: i64 = 500;
@@ -61,22 +67,86 @@ pub async fn campaign(store: &Store, sender: &Sender, layout: &Layout, source: &
         Ok(renderer) => renderer,
         Err(mistakes) => return Ok(Err(mistakes)),
     };
-    let mut found = Found::default();
-    let mut after = 0;
-    loop {
-        let members = store.list_members(&file.list, after, PAGE).await?;
-        let Some(last) = members.last() else { break };
-        after = last.id;
-        for contact in &members {
-            found.take(renderer.render(&contact.person).map(|rendered| (rendered.text, rendered.html)), contact.person.address.as_str());
-        }
-    }
+    let renderer = Arc::new(move |person: &Person| renderer.render(person));
+    let found = render_all(store, Audience::List(&file.list), renderer).await?;
     let recipients = found.recipients;
     let mut mistakes = found.into_mistakes(&file, source);
     if recipients > 0 {
         mistakes.extend(asked_of_nobody(store, &file, source).await?);
     }
     Ok(if mistakes.is_empty() { Ok(Passed { file, recipients }) } else { Err(mistakes) })
+}
+
+/// Checks an edition against those to whom it waits to be sent: how many they are.
+///
+/// # Errors
+/// The outer error where the database fails; the inner one says what is wrong, and with whom.
+pub async fn edition(store: &Store, sender: &Sender, edition: &Edition) -> Result<Result<usize, String>, Error> {
+    let prepared = match Prepared::new(edition, sender) {
+        Ok(prepared) => prepared,
+        Err(mistake) => return Ok(Err(mistake)),
+    };
+    let render = Arc::new(move |person: &Person| prepared.words(person));
+    let found = render_all(store, Audience::Edition(edition.id), render).await?;
+    let recipients = found.recipients;
+    let mistakes = match CampaignFile::parse(&edition.source) {
+        Ok(file) if recipients > 0 => found.into_mistakes(&file, &edition.source),
+        _ => Vec::new(),
+    };
+    Ok(match mistakes.as_slice() {
+        [] => Ok(recipients),
+        [only] => Err(only.message.clone()),
+        [first, others @ ..] => Err(format!("{}; and {} more mistakes", first.message, others.len())),
+    })
+}
+
+/// Who is rendered.
+#[derive(Clone, Copy)]
+enum Audience<'a> {
+    /// The members of a list who may be mailed.
+    List(&'a str),
+    /// Those to whom an edition waits to be sent.
+    Edition(i64),
+}
+
+impl Audience<'_> {
+    async fn page(self, store: &Store, after: i64) -> Result<Vec<Contact>, Error> {
+        match self {
+            Self::List(list) => store.list_members(list, after, PAGE).await,
+            Self::Edition(id) => store.list_recipients(id, after, PAGE).await,
+        }
+    }
+}
+
+/// Renders page after page of contacts, each on a thread of its own while the next is read.
+async fn render_all<R>(store: &Store, audience: Audience<'_>, render: Arc<R>) -> Result<Found, Error>
+where
+    R: Fn(&Person) -> Result<Rendered, Fault> + Send + Sync + 'static,
+{
+    let at_once = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let (mut found, mut after, mut pages) = (Found::default(), 0, JoinSet::new());
+    loop {
+        let contacts = audience.page(store, after).await?;
+        let Some(last) = contacts.last() else { break };
+        after = last.id;
+        if pages.len() >= at_once
+            && let Some(rendered) = pages.join_next().await
+        {
+            found.add(rendered.map_err(|_| Error::Gone)?);
+        }
+        let render = render.clone();
+        pages.spawn_blocking(move || {
+            let mut found = Found::default();
+            for contact in &contacts {
+                found.take(render(&contact.person), contact);
+            }
+            found
+        });
+    }
+    while let Some(rendered) = pages.join_next().await {
+        found.add(rendered.map_err(|_| Error::Gone)?);
+    }
+    Ok(found)
 }
 
 /// When a campaign is first sent, if it is started `now`.
@@ -122,23 +192,40 @@ async fn asked_of_nobody(store: &Store, file: &CampaignFile, source: &str) -> Re
 #[derive(Default)]
 struct Found {
     recipients: usize,
-    /// A field and those who lack it: the first, and how many.
-    lacking: BTreeMap<String, (String, usize)>,
+    /// A field and those who lack it: the first, by id and address, and how many.
+    lacking: BTreeMap<String, (i64, String, usize)>,
     others: Vec<String>,
     no_way_out: bool,
 }
 
+/// Of other faults so many are told.
+const OTHERS: usize = 20;
+
 impl Found {
-    fn take(&mut self, rendered: Result<(String, String), Fault>, address: &str) {
+    fn take(&mut self, rendered: Result<Rendered, Fault>, contact: &Contact) {
         self.recipients += 1;
         match rendered {
-            Ok((text, html)) => self.no_way_out |= !tells_how_to_opt_out(&text) || !tells_how_to_opt_out(&html),
+            Ok(words) => self.no_way_out |= !tells_how_to_opt_out(&words.text) || !tells_how_to_opt_out(&words.html),
             Err(Fault::Missing { field, .. }) => {
-                self.lacking.entry(field).or_insert_with(|| (address.to_owned(), 0)).1 += 1;
+                self.lacking.entry(field).or_insert_with(|| (contact.id, contact.person.address.to_string(), 0)).2 += 1;
             }
-            Err(fault) if self.others.len() < 20 => self.others.push(fault.to_string()),
+            Err(fault) if self.others.len() < OTHERS => self.others.push(fault.to_string()),
             Err(_) => {}
         }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.recipients += other.recipients;
+        for (field, (id, address, count)) in other.lacking {
+            let so_far = self.lacking.entry(field).or_insert_with(|| (id, address.clone(), 0));
+            so_far.2 += count;
+            if id < so_far.0 {
+                (so_far.0, so_far.1) = (id, address);
+            }
+        }
+        self.others.extend(other.others);
+        self.others.truncate(OTHERS);
+        self.no_way_out |= other.no_way_out;
     }
 
     fn into_mistakes(self, file: &CampaignFile, source: &str) -> Vec<Mistake> {
@@ -151,7 +238,7 @@ impl Found {
                 format!("the list \"{0}\" has nobody who may be mailed; svar contacts import FILE --list {0}", file.list),
             ));
         }
-        for (field, (first, count)) in self.lacking {
+        for (field, (_, first, count)) in self.lacking {
             let others = if count > 1 { format!(" and {} more lack", count - 1) } else { " lacks".to_owned() };
             let message =
                 format!("{{{{{field}}}}}: {first}{others} it; add the column, or write {{{{#if {field}}}}}…{{{{/if}}}} around it");

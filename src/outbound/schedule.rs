@@ -1,11 +1,14 @@
-//! A campaign whose time has come opens an edition, once.
+//! A campaign whose time has come opens an edition, once; it leaves when everybody's mail can be made.
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use std::time::Duration;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use super::check;
 use super::layout::Layout;
+use crate::clock::Clock;
+use crate::config::Sender;
 use crate::model::campaign::CampaignFile;
 use crate::model::event::Cause;
 use crate::model::schedule::Occurrence;
@@ -34,6 +37,33 @@ pub async fn step(store: &Store, with: &Scheduler<'_>, now: DateTime<Utc>) -> Re
         opened += usize::from(fire(store, with, now, &due).await?);
     }
     Ok(opened)
+}
+
+/// Checks the editions that were opened and lets those leave that passed; one that did not holds its campaign, which says why.
+/// How many may leave now. Where several daemons share a database, each may check the same: the first to finish lets it leave.
+///
+/// # Errors
+/// Where the database fails; what was not checked comes again.
+pub async fn check_opened(store: &Store, sender: &Sender, clock: &Clock) -> Result<usize, Error> {
+    let mut passed = 0;
+    for edition in store.list_unchecked().await? {
+        match check::edition(store, sender, &edition).await? {
+            Ok(recipients) => passed += usize::from(store.pass_edition(clock.millis(), &edition, recipients).await?),
+            Err(why) => {
+                error!(
+                    campaign.name = edition.campaign,
+                    edition.id = edition.id,
+                    "paused before its first mail: not everybody's can be made"
+                );
+                let why = format!("nothing was sent yet: {why}; after it is mended: svar campaign resume {}", edition.campaign);
+                match store.pause_campaign(clock.millis(), &edition.campaign, Cause::Clock, Some(&why)).await {
+                    Ok(()) | Err(Error::Refused(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+    Ok(passed)
 }
 
 async fn fire(store: &Store, with: &Scheduler<'_>, now: DateTime<Utc>, due: &DueCampaign) -> Result<bool, Error> {
@@ -101,6 +131,55 @@ mod tests {
             let (nytt, fest) = (store.status("nytt").await.unwrap(), store.status("fest").await.unwrap());
             assert_eq!((nytt.queued, fest.queued), (0, 1));
             assert_eq!(nytt.next_at, Some(at("2026-12-01T09:00:00Z").timestamp_millis()));
+        }
+    }
+
+    /// A field that one in the middle lacks holds the whole edition, not its second half; once mended, it leaves.
+    #[tokio::test]
+    async fn an_edition_that_one_contact_cannot_have_is_held_whole_and_says_why() {
+        let layout = Layout::own();
+        let with = Scheduler { zone: Tz::UTC, layout: &layout, key_id: 1, grace: Duration::from_secs(3_600) };
+        let clock = Clock::system();
+        let now = clock.now();
+        let sender = sender();
+        for (store, _dir) in stores().await {
+            let person = |n: usize, company: &str| {
+                let mut person = Person::new(Address::parse(&format!("p{n}@example.org")).unwrap());
+                if !company.is_empty() {
+                    person.attributes.insert("company".into(), company.into());
+                }
+                person
+            };
+            let people = (0..1_300).map(|n| person(n, if n == 700 { "" } else { "Firm" }));
+            store.import(now.timestamp_millis(), "alla", "people.csv", people).await.unwrap();
+            let source = "---\nname: fest\nkind: invitation\nlist: alla\nsubject: Hej\nlanguage: sv\nsend: now\n---\nHej {{company}}!\n";
+            let file = CampaignFile::parse(source).unwrap();
+            store.add_campaign(now.timestamp_millis(), &file, source).await.unwrap();
+            store.start_campaign(now.timestamp_millis(), "fest", &file.send.next(Tz::UTC, now, now).unwrap()).await.unwrap();
+            assert_eq!(step(&store, &with, now).await.unwrap(), 1);
+            assert_eq!(check_opened(&store, &sender, &clock).await.unwrap(), 0);
+            let status = store.status("fest").await.unwrap();
+            assert_eq!((status.state.as_str(), status.queued), ("paused", 1_300));
+            let why = status.paused_why.unwrap();
+            assert!(why.contains("{{company}}: p700@example.org lacks it") && why.contains("svar campaign resume fest"), "{why}");
+
+            store.import(now.timestamp_millis(), "alla", "people.csv", [person(700, "Firm")].into_iter()).await.unwrap();
+            store.resume_campaign(now.timestamp_millis(), "fest").await.unwrap();
+            assert!(store.claim_due(clock.millis(), 10, "d1", clock.millis() + 60_000).await.unwrap().1.is_empty());
+            assert_eq!(check_opened(&store, &sender, &clock).await.unwrap(), 1);
+            assert_eq!(store.claim_due(clock.millis(), 10, "d1", clock.millis() + 60_000).await.unwrap().1.len(), 10);
+        }
+    }
+
+    fn sender() -> Sender {
+        Sender {
+            from: crate::model::address::Mailbox::parse("Monica Berg <monica@example.org>").unwrap(),
+            reply: Address::parse("svar@example.org").unwrap(),
+            separator: '+',
+            organiser: "Monica Berg".into(),
+            postal_address: String::new(),
+            notify: None,
+            confirmations: true,
         }
     }
 }

@@ -150,7 +150,7 @@ const CLAIM: &str = "
     WITH due AS MATERIALIZED (
         SELECT d.id FROM delivery d
         WHERE d.state = 'queued' AND d.due_at <= $1
-          AND +d.edition_id NOT IN (SELECT e.id FROM edition e JOIN campaign c ON c.id = e.campaign_id WHERE c.state <> 'active')
+          AND +d.edition_id NOT IN (SELECT e.id FROM edition e JOIN campaign c ON c.id = e.campaign_id WHERE c.state <> 'active' OR e.checked_at IS NULL)
         ORDER BY d.due_at, d.id LIMIT $2 {lock})
     UPDATE delivery SET state = 'sending', attempts = attempts + 1, leased_by = $3, leased_until = $4,
         composed_at = COALESCE(composed_at, $1)

@@ -1,10 +1,13 @@
-//! Editions: opened once for each occurrence, and expanded to one delivery a contact in the same transaction.
+//! Editions: opened once for each occurrence, and expanded to one delivery a contact in the same transaction. Nothing of one
+//! leaves before it is checked.
 
 use sqlx::FromRow;
 
 use super::campaign::{DueCampaign, set_next};
+use super::contact::{self, PersonRow};
 use super::db::values;
 use super::{Error, Store, event};
+use crate::model::contact::Contact;
 use crate::model::event::{Cause, Event};
 use crate::model::schedule::Occurrence;
 
@@ -43,6 +46,9 @@ const EXPAND: &str = "
       AND NOT EXISTS (SELECT 1 FROM suppression s WHERE s.address_key = c.address_key)
     ORDER BY m.contact_id";
 
+const SELECT: &str = "
+    SELECT e.id, e.campaign_id, c.name AS campaign, e.source, e.layout, e.key_id FROM edition e JOIN campaign c ON c.id = e.campaign_id";
+
 impl Store {
     /// Opens the edition of a firing, once: the unique key (campaign, slot) decides. In the same transaction its
     /// deliveries are made and the campaign moves on to its `next` firing.
@@ -75,13 +81,51 @@ impl Store {
         Ok(Opened::Now(count))
     }
 
+    /// The editions that wait to be checked, of campaigns that are active.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn list_unchecked(&self) -> Result<Vec<Edition>, Error> {
+        let sql = format!("{SELECT} WHERE e.checked_at IS NULL AND c.state = 'active' ORDER BY e.id");
+        self.db.read().await?.all(&sql, vec![]).await
+    }
+
+    /// Up to `limit` contacts to whom an edition waits to be sent, with ids above `after`, by id.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn list_recipients(&self, edition_id: i64, after: i64, limit: i64) -> Result<Vec<Contact>, Error> {
+        let sql = format!(
+            "SELECT {} FROM delivery d JOIN contact c ON c.id = d.contact_id
+             WHERE d.edition_id = $1 AND d.contact_id > $2 AND d.state = 'queued' ORDER BY d.contact_id LIMIT $3",
+            contact::COLUMNS
+        );
+        let rows: Vec<PersonRow> = self.db.read().await?.all(&sql, values![edition_id, after, limit]).await?;
+        rows.into_iter().map(Contact::try_from).collect()
+    }
+
+    /// From now on the edition leaves. `false` where another daemon said so before.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn pass_edition(&self, now: i64, edition: &Edition, recipients: usize) -> Result<bool, Error> {
+        let mut tx = self.db.begin().await?;
+        let sql = "UPDATE edition SET checked_at = $1 WHERE id = $2 AND checked_at IS NULL";
+        if tx.execute(sql, values![now, edition.id]).await? == 0 {
+            return Ok(false);
+        }
+        let detail = serde_json::json!({ "recipients": recipients });
+        event::write(&mut tx, now, &[Event::new("edition.checked", Cause::Clock).campaign(edition.campaign_id).detail(detail)]).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
     /// The snapshot of an edition.
     ///
     /// # Errors
     /// [`Error::Gone`] where there is none.
     pub async fn get_edition(&self, id: i64) -> Result<Edition, Error> {
-        let sql = "SELECT e.id, e.campaign_id, c.name AS campaign, e.source, e.layout, e.key_id
-                   FROM edition e JOIN campaign c ON c.id = e.campaign_id WHERE e.id = $1";
-        self.db.read().await?.first(sql, values![id]).await?.ok_or(Error::Gone)
+        let sql = format!("{SELECT} WHERE e.id = $1");
+        self.db.read().await?.first(&sql, values![id]).await?.ok_or(Error::Gone)
     }
 }

@@ -62,6 +62,16 @@ pub(crate) async fn sending_to(store: &Store, n: usize) {
     store.start_campaign(NOW, "natverk", &occurrence("now", NOW)).await.unwrap();
     let due = store.due_campaigns(NOW).await.unwrap();
     assert_eq!(store.open_edition(NOW, &due[0], "{}", 1, None).await.unwrap(), Opened::Now(n as u64));
+    assert!(store.claim_deliveries(NOW, 1, "d1", NOW + 60_000).await.unwrap().is_empty(), "nothing leaves before it is checked");
+    pass_all(store).await;
+}
+
+/// Lets the editions leave that are open.
+async fn pass_all(store: &Store) {
+    for edition in store.list_unchecked().await.unwrap() {
+        assert!(store.pass_edition(NOW, &edition, 1).await.unwrap());
+        assert!(!store.pass_edition(NOW, &edition, 1).await.unwrap(), "once");
+    }
 }
 
 fn settled(id: i64, fate: Fate) -> Settled {
@@ -422,6 +432,7 @@ async fn a_newsletter_has_no_answers_whichever_way_they_come() {
         store.start_campaign(NOW, "natverk", &occurrence("now", NOW)).await.unwrap();
         let due = store.due_campaigns(NOW).await.unwrap();
         store.open_edition(NOW, &due[0], "{}", 1, None).await.unwrap();
+        pass_all(&store).await;
         let claimed = send_all(&store).await;
         let known = store.find_known(claimed[0].id).await.unwrap().unwrap();
         let waiting = incoming(&store, "1", reading_of(&known, Intent::Yes), Effect::Review).await;

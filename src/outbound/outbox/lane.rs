@@ -351,7 +351,7 @@ async fn settle(ends: &mpsc::Sender<End>, job: &Job, settled: Settled) {
     _ = ends.send(End { is_notice: job.held().0, settled }).await;
 }
 
-async fn give_back<'a>(outbox: &Outbox, ends: &mpsc::Sender<End>, jobs: &mut (dyn Iterator<Item = &'a Job> + Send)) {
+async fn give_back(outbox: &Outbox, ends: &mpsc::Sender<End>, jobs: &mut (dyn Iterator<Item = &Job> + Send)) {
     for job in jobs {
         settle(ends, job, untouched(job, outbox.clock.millis(), None).settled).await;
     }
