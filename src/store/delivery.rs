@@ -241,6 +241,9 @@ impl Store {
         }
         let mut tx = self.db.begin().await?;
         let held = settle_rows(&mut tx, now, "delivery", holder, settled).await?;
+        if held.is_empty() {
+            return Ok(held);
+        }
         if settled.iter().any(|end| end.fate.state() == State::Queued) {
             let events = cancel_requeued(&mut tx, &held).await?;
             event::write(&mut tx, now, &events).await?;

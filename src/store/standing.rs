@@ -27,6 +27,8 @@ pub struct StandingRow {
     pub mail: Option<String>,
     /// How often it was tried.
     pub attempts: Option<i64>,
+    /// How often it was repeated after an end that nobody knows: so many times it may have come twice, the same mail.
+    pub repeats: Option<i64>,
     /// When a mail that waits is tried next, in milliseconds since 1970.
     pub due_at: Option<i64>,
     /// When it was settled, likewise.
@@ -42,8 +44,8 @@ pub struct StandingRow {
 }
 
 const PEOPLE: &str = "
-    SELECT c.address, c.first_name, c.last_name, a.choice AS answer, a.guests, d.state AS mail, d.attempts, d.due_at, d.settled_at, d.code,
-        d.reply, s.reason AS suppressed,
+    SELECT c.address, c.first_name, c.last_name, a.choice AS answer, a.guests, d.state AS mail, d.attempts, d.repeats, d.due_at,
+        d.settled_at, d.code, d.reply, s.reason AS suppressed,
         (SELECT COUNT(*) FROM inbound i WHERE i.campaign_id = $1 AND i.contact_id = c.id AND i.state = 'review') AS to_decide
     FROM contact c
     LEFT JOIN answer a ON a.campaign_id = $1 AND a.contact_id = c.id AND a.superseded_at IS NULL

@@ -187,7 +187,9 @@ async fn a_lapsed_lease_is_uncertain_and_its_repetition_is_told() {
         assert_eq!(store.lapse_leases(NOW + 60_001, "d2").await.unwrap(), 3);
         let status = store.status("natverk").await.unwrap();
         assert_eq!((status.uncertain, status.queued), (3, 0));
-        assert!(store.settle_deliveries(NOW, "dead", &[settled(first[0].id, Fate::Sent)]).await.unwrap().is_empty());
+        for fate in [Fate::Sent, Fate::Untouched(NOW), Fate::Again(NOW)] {
+            assert!(store.settle_deliveries(NOW, "dead", &[settled(first[0].id, fate)]).await.unwrap().is_empty());
+        }
         assert_eq!(store.repeat_uncertain(NOW + 60_001, 600_000, 10).await.unwrap(), 3);
         let again = store.claim_deliveries(NOW + 60_001, 10, "d2", NOW + 120_000).await.unwrap();
         assert_eq!((again[0].id, again[0].composed_at, again[0].repeats, again[0].attempts), (first[0].id, first[0].composed_at, 1, 2));

@@ -22,6 +22,10 @@ pub(crate) enum When {
     Always,
     /// For the n-th message that is begun, from 1, counted over all connections at MAIL FROM.
     Nth(usize),
+    /// For so many of a thousand messages, which ones is decided by this seed and the message's number.
+    Share(u64, u64),
+    /// For messages to so many of a thousand addresses, which ones is decided by this seed and the address.
+    ShareOfPeople(u64, u64),
     /// For a message to this address. At MAIL FROM the recipient is not known yet: [`Act::RefuseSender`] never holds then.
     To(String),
 }
@@ -56,6 +60,8 @@ pub(crate) struct Received {
     pub(crate) to: Vec<String>,
     /// The bytes up to the final dot, doubled dots undone, nothing else changed.
     pub(crate) bytes: Vec<u8>,
+    /// When its MAIL FROM came.
+    pub(crate) begun_at: Instant,
     /// When the final dot came.
     pub(crate) at: Instant,
     /// Which connection it came on, from 1.
@@ -196,6 +202,11 @@ impl Sink {
         self.shared.state().connections
     }
 
+    /// How many messages were begun.
+    pub(crate) fn begun(&self) -> usize {
+        self.shared.state().begun
+    }
+
     /// What the client did that the protocol forbids; empty if all was well.
     pub(crate) fn faults(&self) -> Vec<String> {
         self.shared.state().faults.clone()
@@ -248,6 +259,8 @@ impl Shared {
             let holds = match &rule.when {
                 When::Always => true,
                 When::Nth(n) => *n == nth,
+                When::Share(seed, share) => falls_into(*seed, &nth.to_le_bytes(), *share),
+                When::ShareOfPeople(seed, share) => to.iter().any(|t| falls_into(*seed, t.as_bytes(), *share)),
                 When::To(address) => to.iter().any(|t| t.eq_ignore_ascii_case(address)),
             };
             if !holds || rule.times == Some(0) {
@@ -270,7 +283,7 @@ async fn listen(listener: StdListener, shared: Arc<Shared>, mut stopped: watch::
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { continue };
                 let number = { let mut state = shared.state(); state.connections += 1; state.connections };
-                let session = Session { stream, number, shared: Arc::clone(&shared), buffer: Vec::new(), nth: 0, from: None, to: Vec::new() };
+                let session = Session { stream, number, shared: Arc::clone(&shared), buffer: Vec::new(), nth: 0, begun_at: Instant::now(), from: None, to: Vec::new() };
                 tokio::spawn(session.run());
             }
         }
@@ -283,6 +296,7 @@ struct Session {
     shared: Arc<Shared>,
     buffer: Vec<u8>,
     nth: usize,
+    begun_at: Instant,
     from: Option<String>,
     to: Vec<String>,
 }
@@ -338,6 +352,7 @@ impl Session {
             self.fault("MAIL within a transaction");
             return self.say("503 5.5.1 one at a time").await;
         }
+        self.begun_at = Instant::now();
         self.nth = {
             let mut state = self.shared.state();
             state.begun += 1;
@@ -407,7 +422,7 @@ impl Session {
 
     fn keep(&self, bytes: Vec<u8>) {
         let from = self.from.clone().unwrap_or_default();
-        let received = Received { from, to: self.to.clone(), bytes, at: Instant::now(), connection: self.number };
+        let received = Received { from, to: self.to.clone(), bytes, begun_at: self.begun_at, at: Instant::now(), connection: self.number };
         self.shared.state().received.push(received);
     }
 
@@ -465,6 +480,30 @@ impl Session {
     fn reset(&mut self) {
         self.from = None;
         self.to.clear();
+    }
+}
+
+/// Whether the thing of this name is among `share` of a thousand; the same for the same seed.
+pub(crate) fn falls_into(seed: u64, name: &[u8], share: u64) -> bool {
+    let mut hash = seed ^ 0xcbf2_9ce4_8422_2325;
+    for octet in name {
+        hash = (hash ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3);
+    }
+    Chance(hash).below(1_000) < share
+}
+
+/// Chance that is the same for the same seed (splitmix64).
+#[derive(Clone, Debug)]
+pub(crate) struct Chance(pub(crate) u64);
+
+impl Chance {
+    /// A number below `end`.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % end
     }
 }
 

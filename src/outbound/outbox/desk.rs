@@ -80,6 +80,8 @@ impl Outbox {
             let (notices, deliveries) = self.store.claim_due(now, limits.iter().sum(), &self.holder, self.lease_to_claim()).await?;
             jobs.extend(notices.into_iter().map(Job::Notice).chain(deliveries.into_iter().map(Job::Delivery)));
         }
+        // at once, so that no lease runs out while a lane has not looked yet what it was given
+        self.hold(jobs.iter().map(Job::held));
         let mut jobs = jobs.into_iter();
         Ok(shares(jobs.len(), &limits).into_iter().map(|share| Work::Jobs(jobs.by_ref().take(share).collect())).collect())
     }

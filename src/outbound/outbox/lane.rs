@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -24,6 +24,9 @@ const CLAIM: i64 = 16;
 
 /// After so many refusals in a row without a mail taken between them the relay is paused.
 const BURST: u32 = 20;
+
+/// An answer to whether a mail may leave is good for so long.
+const FRESH: Duration = Duration::from_millis(500);
 
 /// How long the mail under way may still take when it is time to stop: well within the 90 s that systemd waits.
 const LAST_MAIL: Duration = Duration::from_secs(30);
@@ -144,7 +147,7 @@ impl Lane {
             None => self.ask_for_work(0),
         };
         let lapses = next.lapses;
-        match next.jobs(&outbox).await? {
+        match next.jobs().await? {
             Some(jobs) => {
                 let sent = self.send_all(&jobs, lapses, stop).await;
                 // without a connection nothing is held
@@ -182,7 +185,7 @@ impl Lane {
             }
             let Some(job) = rest.next() else { break };
             let attempt = {
-                let attempting = self.attempt(job, stop);
+                let attempting = self.attempt(job, lapses, stop);
                 tokio::pin!(attempting);
                 tokio::select! {
                     biased;
@@ -234,17 +237,28 @@ impl Lane {
         Ok(true)
     }
 
-    async fn attempt(&mut self, job: &Job, stop: &watch::Receiver<bool>) -> Result<Attempt, Error> {
+    async fn attempt(&mut self, job: &Job, lapses: u64, stop: &watch::Receiver<bool>) -> Result<Attempt, Error> {
         let outbox = self.outbox.clone();
         let outgoing = match self.compose(job).await? {
             Ok(outgoing) => outgoing,
             Err(reason) => return self.not_composed(job, reason).await,
         };
         // Right before MAIL FROM, on a connection that is open: from the commit of an opt-out nothing starts any more (S-53).
-        let halt = outbox.stop_of(job).await?;
+        let halt = loop {
+            let asked = Instant::now();
+            let halt = outbox.stop_of(job).await?;
+            // a process that stood still since has an old answer
+            if asked.elapsed() < FRESH {
+                break halt;
+            }
+        };
         if let Some(halt) = halt {
             let reply = if halt == Stop::Paused { String::new() } else { format!("not sent: {halt:?}").to_lowercase() };
             return Ok(Attempt { settled: ended(job, Fate::Stopped(halt), None, reply), fault: None });
+        }
+        // while it stood still, another daemon may have been given it (S-242)
+        if !outbox.holds(lapses) {
+            return Ok(untouched(job, outbox.clock.millis(), None));
         }
         Ok(match self.send(&outgoing, stop).await {
             Some(Ok(outcome)) => settled_by(&outbox, job, outcome),
@@ -328,14 +342,11 @@ impl Lane {
 }
 
 impl Next {
-    /// What it came to, held from now on; `None` where the relay is paused.
-    async fn jobs(self, outbox: &Outbox) -> Result<Option<Vec<Job>>, Error> {
-        // it is never aborted, and what a panic left claimed runs out with its lease
+    /// What it came to; `None` where the relay is paused.
+    async fn jobs(self) -> Result<Option<Vec<Job>>, Error> {
+        // it is never aborted
         match self.work.await.map_err(|_| Error::Gone)?? {
-            Work::Jobs(jobs) => {
-                outbox.hold(jobs.iter().map(Job::held));
-                Ok(Some(jobs))
-            }
+            Work::Jobs(jobs) => Ok(Some(jobs)),
             Work::Paused => Ok(None),
         }
     }
@@ -360,7 +371,7 @@ async fn give_back(outbox: &Outbox, ends: &mpsc::Sender<End>, jobs: &mut (dyn It
 /// Waits for a claim that nobody will send, and gives it back. Where the claim failed there is nothing to give.
 async fn give_back_next(outbox: &Outbox, ends: &mpsc::Sender<End>, next: Option<Next>) {
     let Some(next) = next else { return };
-    match next.jobs(outbox).await {
+    match next.jobs().await {
         Ok(jobs) => give_back(outbox, ends, &mut jobs.unwrap_or_default().iter()).await,
         Err(error) => debug!(%error, "a claim failed that is of no use any more"),
     }
