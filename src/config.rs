@@ -186,6 +186,23 @@ pub struct Sender {
     pub confirmations: bool,
 }
 
+#[cfg(test)]
+impl Sender {
+    /// Monica, who asks to be answered at svar@example.org, for tests.
+    pub(crate) fn monica() -> Self {
+        let address = |text| Address::parse(text).unwrap();
+        Self {
+            from: Mailbox { name: "Monica Berg".into(), address: address("monica@example.org") },
+            reply: address("svar@example.org"),
+            separator: '+',
+            organiser: "Monica Berg".into(),
+            postal_address: String::new(),
+            notify: None,
+            confirmations: true,
+        }
+    }
+}
+
 /// How patient the outbox is.
 #[derive(Clone, Copy, Debug)]
 pub struct OutboxConfig {

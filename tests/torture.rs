@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::support::message::header;
 use super::support::process::signal;
 use super::support::sink::{Act, Chance, Received, Sink, When, falls_into};
-use super::support::stage::{INVITATION, guest};
+use super::support::stage::{guest, invite};
 use super::support::svar::{Daemon, Home, Settings};
 use super::support::{postgres, servers, wait};
 
@@ -106,21 +106,18 @@ impl Round {
             .rule(When::Share(seed + 6, 10), Act::Slow(Duration::from_millis(300)))
             .rule(When::Always, Act::Slow(Duration::from_millis(4)))
             .start();
-        let home = Home::init(Settings {
-            database,
-            relay: sink.address(),
-            connections: LANES as u32,
-            lease_seconds: LEASE.as_secs() as u32,
-            retry_first_seconds: 1,
-            notify: String::new(),
-            ..Settings::default()
-        });
-        let rows: String = (0..PEOPLE).map(|n| format!("{};Person {n}\n", guest(n))).collect();
-        home.write("people.csv", format!("e-post;förnamn\n{rows}"));
-        home.write("natverk.md", INVITATION);
-        home.ok(["contacts", "import", "people.csv", "--list", "chefer"]);
-        home.ok(["campaign", "add", "natverk.md"]);
-        home.ok(["campaign", "start", "natverk"]);
+        let home = invite(
+            PEOPLE,
+            Settings {
+                database,
+                relay: sink.address(),
+                connections: LANES as u32,
+                lease_seconds: LEASE.as_secs() as u32,
+                retry_first_seconds: 1,
+                notify: String::new(),
+                ..Settings::default()
+            },
+        );
         let daemons = (0..daemons).map(|_| home.serve()).collect();
         Self { chance: Chance(seed), seed, sink, home, daemons, opted_out: HashMap::new(), blows: 0 }
     }

@@ -236,18 +236,6 @@ mod tests {
     use mail_parser::{HeaderName as Name, MessageParser};
     use proptest::prelude::*;
 
-    fn sender() -> Sender {
-        Sender {
-            from: Mailbox::parse("Monica Berg <monica@example.org>").unwrap(),
-            reply: Address::parse("svar@example.org").unwrap(),
-            separator: '+',
-            organiser: "Monica Berg".into(),
-            postal_address: String::new(),
-            notify: None,
-            confirmations: true,
-        }
-    }
-
     fn keys() -> Keys {
         Keys::single(1, vec![7; 32])
     }
@@ -268,7 +256,7 @@ mod tests {
     }
 
     fn composed(name: &str, subject: &str) -> Outgoing {
-        edition(&sender(), &keys(), &mail(name), &words(subject), &Lines::default()).unwrap()
+        edition(&Sender::monica(), &keys(), &mail(name), &words(subject), &Lines::default()).unwrap()
     }
 
     /// S-6, S-7, S-9: what goes over the wire is ASCII, its lines end in CRLF and are short.
@@ -318,7 +306,7 @@ mod tests {
         assert_eq!(composed("Åsa", "Hej"), composed("Åsa", "Hej"));
         let other = EditionMail { delivery_id: 4712, ..mail("Åsa") };
         assert_ne!(
-            edition(&sender(), &keys(), &other, &words("Hej"), &Lines::default()).unwrap().message_id,
+            edition(&Sender::monica(), &keys(), &other, &words("Hej"), &Lines::default()).unwrap().message_id,
             composed("Åsa", "Hej").message_id
         );
     }
@@ -326,8 +314,8 @@ mod tests {
     /// S-8.
     #[test]
     fn a_control_character_is_an_error() {
-        assert!(edition(&sender(), &keys(), &mail("Åsa\r\nBcc: x@example.org"), &words("Hej"), &Lines::default()).is_err());
-        assert!(edition(&sender(), &keys(), &mail("Åsa"), &words("Hej\nBcc: x@example.org"), &Lines::default()).is_err());
+        assert!(edition(&Sender::monica(), &keys(), &mail("Åsa\r\nBcc: x@example.org"), &words("Hej"), &Lines::default()).is_err());
+        assert!(edition(&Sender::monica(), &keys(), &mail("Åsa"), &words("Hej\nBcc: x@example.org"), &Lines::default()).is_err());
     }
 
     /// S-35, S-40, S-128: one test a row of the table is in `tests/`; here the bytes.
@@ -345,7 +333,7 @@ mod tests {
             is_answer: true,
             date: Utc.with_ymd_and_hms(2026, 12, 1, 8, 0, 0).unwrap(),
         };
-        let out = notice(&sender(), &keys(), &mail).unwrap();
+        let out = notice(&Sender::monica(), &keys(), &mail).unwrap();
         is_well_formed(&out.bytes);
         assert_eq!(out.from, None);
         let text = String::from_utf8(out.bytes).unwrap();
@@ -354,7 +342,7 @@ mod tests {
             assert!(text.contains(&format!("{line}\r\n")), "{line} is not in {text}");
         }
         assert!(text.contains("References: <one@example.com>\r\n <abc@example.com>\r\n"), "{text}");
-        let report = notice(&sender(), &keys(), &NoticeMail { is_answer: false, in_reply_to: "", references: "", ..mail }).unwrap();
+        let report = notice(&Sender::monica(), &keys(), &NoticeMail { is_answer: false, in_reply_to: "", references: "", ..mail }).unwrap();
         let text = String::from_utf8(report.bytes).unwrap();
         assert!(text.contains("Auto-Submitted: auto-generated\r\n") && !text.contains("In-Reply-To"));
     }

@@ -141,7 +141,7 @@ mod tests {
         let with = Scheduler { zone: Tz::UTC, layout: &layout, key_id: 1, grace: Duration::from_secs(3_600) };
         let clock = Clock::system();
         let now = clock.now();
-        let sender = sender();
+        let sender = Sender::monica();
         for (store, _dir) in stores().await {
             let person = |n: usize, company: &str| {
                 let mut person = Person::new(Address::parse(&format!("p{n}@example.org")).unwrap());
@@ -168,18 +168,6 @@ mod tests {
             assert!(store.claim_due(clock.millis(), 10, "d1", clock.millis() + 60_000).await.unwrap().1.is_empty());
             assert_eq!(check_opened(&store, &sender, &clock).await.unwrap(), 1);
             assert_eq!(store.claim_due(clock.millis(), 10, "d1", clock.millis() + 60_000).await.unwrap().1.len(), 10);
-        }
-    }
-
-    fn sender() -> Sender {
-        Sender {
-            from: crate::model::address::Mailbox::parse("Monica Berg <monica@example.org>").unwrap(),
-            reply: Address::parse("svar@example.org").unwrap(),
-            separator: '+',
-            organiser: "Monica Berg".into(),
-            postal_address: String::new(),
-            notify: None,
-            confirmations: true,
         }
     }
 }

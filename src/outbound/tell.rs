@@ -310,15 +310,7 @@ mod tests {
     }
 
     fn sender() -> Sender {
-        Sender {
-            from: crate::model::address::Mailbox::parse("Monica <monica@example.org>").unwrap(),
-            reply: Address::parse("svar@example.org").unwrap(),
-            separator: '+',
-            organiser: "Monica".into(),
-            postal_address: String::new(),
-            notify: Some(Address::parse("monica@example.org").unwrap()),
-            confirmations: true,
-        }
+        Sender { notify: Some(Address::parse("monica@example.org").unwrap()), organiser: "Monica".into(), ..Sender::monica() }
     }
 
     /// S-188: the question carries nothing of a stranger's words, speaks their language, and is answered to a token of its own.

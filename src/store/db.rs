@@ -58,6 +58,11 @@ impl Dialect {
         }
     }
 
+    /// `IN …`: among the ids in the given mark, which [`ids`] writes. One text for any number of them, none included.
+    pub(super) fn among(self, mark: usize) -> String {
+        format!("IN (SELECT CAST(value AS BIGINT) FROM {})", self.each(mark))
+    }
+
     /// Asks for the database's own time in milliseconds since 1970, where several hosts share it.
     pub(super) fn clock(self) -> Option<&'static str> {
         match self {
@@ -132,8 +137,14 @@ macro_rules! bound {
     }};
 }
 
-/// PostgreSQL's TEXT refuses NUL, and a stranger's mail may hold one; both databases keep the same text.
-fn without_nul(text: String) -> String {
+/// Ids as the one value that [`Dialect::among`] takes.
+pub(super) fn ids(ids: &[i64]) -> Value {
+    Value::from(serde_json::Value::from(ids).to_string())
+}
+
+/// PostgreSQL's TEXT refuses NUL, and a stranger's mail may hold one; both databases keep the same text. What goes into JSON is
+/// given to it first, since JSON writes NUL as an escape.
+pub(super) fn without_nul(text: String) -> String {
     if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
 }
 

@@ -4,16 +4,15 @@
 //! settlement names its holder, so a daemon that lost its lease settles nothing (S-242). A lapsed lease makes a
 //! delivery `uncertain`, never `queued` in silence (S-74).
 
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use sqlx::FromRow;
 
 use super::contact::PersonRow;
-use super::db::{Conn, values};
+use super::db::{self, Conn, values, without_nul};
 use super::notice::ClaimedNotice;
 use super::suppression::{self, Suppress};
-use super::{Error, Store, event, list_of_marks, notice};
+use super::{Error, Store, event, notice};
 use crate::model::contact::Contact;
 use crate::model::delivery::State;
 use crate::model::event::{Cause, Event};
@@ -217,10 +216,10 @@ impl Store {
             "SELECT d.id, ca.state, s.address_key FROM delivery d
              JOIN edition e ON e.id = d.edition_id JOIN campaign ca ON ca.id = e.campaign_id
              JOIN contact c ON c.id = d.contact_id LEFT JOIN suppression s ON s.address_key = c.address_key
-             WHERE d.id IN (SELECT CAST(value AS BIGINT) FROM {})",
-            conn.dialect().each(1)
+             WHERE d.id {}",
+            conn.dialect().among(1)
         );
-        let rows: Vec<(i64, String, Option<String>)> = conn.all(&sql, values![serde_json::json!(ids).to_string()]).await?;
+        let rows: Vec<(i64, String, Option<String>)> = conn.all(&sql, vec![db::ids(ids)]).await?;
         let rows: HashMap<i64, (String, Option<String>)> = rows.into_iter().map(|(id, state, key)| (id, (state, key))).collect();
         let stop = |id| match rows.get(id) {
             None | Some((_, Some(_))) => Some(Stop::Suppressed),
@@ -241,9 +240,6 @@ impl Store {
         }
         let mut tx = self.db.begin().await?;
         let held = settle_rows(&mut tx, now, "delivery", holder, settled).await?;
-        if held.is_empty() {
-            return Ok(held);
-        }
         if settled.iter().any(|end| end.fate.state() == State::Queued) {
             let events = cancel_requeued(&mut tx, &held).await?;
             event::write(&mut tx, now, &events).await?;
@@ -291,13 +287,9 @@ impl Store {
         let mut renewed = 0;
         for (table, of_notices) in [("delivery", false), ("notice", true)] {
             let ids: Vec<i64> = held.iter().filter(|(is_notice, _)| *is_notice == of_notices).map(|(_, id)| *id).collect();
-            for chunk in ids.chunks(500) {
-                let marks = list_of_marks(3, chunk.len());
-                let sql = format!("UPDATE {table} SET leased_until = $1 WHERE state = 'sending' AND leased_by = $2 AND id IN ({marks})");
-                let mut values = values![leased_until, holder];
-                values.extend(chunk.iter().map(|id| (*id).into()));
-                renewed += tx.execute(&sql, values).await?;
-            }
+            let among = tx.dialect().among(3);
+            let sql = format!("UPDATE {table} SET leased_until = $1 WHERE state = 'sending' AND leased_by = $2 AND id {among}");
+            renewed += tx.execute(&sql, values![leased_until, holder, db::ids(&ids)]).await?;
         }
         tx.commit().await?;
         Ok(renewed)
@@ -372,9 +364,8 @@ async fn claim(tx: &mut Conn, now: i64, limit: i64, holder: &str, leased_until: 
         return Ok(Vec::new());
     }
     let ids: Vec<i64> = ids.into_iter().map(|(id,)| id).collect();
-    let each = tx.dialect().each(1);
-    let sql = format!("{} WHERE d.id IN (SELECT CAST(value AS BIGINT) FROM {each}) ORDER BY d.due_at, d.id", select_claimed());
-    let rows: Vec<ClaimedRow> = tx.all(&sql, values![serde_json::json!(ids).to_string()]).await?;
+    let sql = format!("{} WHERE d.id {} ORDER BY d.due_at, d.id", select_claimed(), tx.dialect().among(1));
+    let rows: Vec<ClaimedRow> = tx.all(&sql, vec![db::ids(&ids)]).await?;
     rows.into_iter().map(Claimed::try_from).collect()
 }
 
@@ -419,26 +410,22 @@ struct Subject {
 }
 
 async fn subjects_of(tx: &mut Conn, ids: &[i64]) -> Result<Vec<Subject>, Error> {
-    let mut rows = Vec::with_capacity(ids.len());
-    for chunk in ids.chunks(500) {
-        let sql = format!(
-            "SELECT d.id, d.contact_id, e.campaign_id, c.address_key
-             FROM delivery d JOIN edition e ON e.id = d.edition_id JOIN contact c ON c.id = d.contact_id WHERE d.id IN ({})",
-            list_of_marks(1, chunk.len())
-        );
-        rows.extend(tx.all::<Subject>(&sql, chunk.iter().map(|id| (*id).into()).collect()).await?);
-    }
-    Ok(rows)
+    let sql = format!(
+        "SELECT d.id, d.contact_id, e.campaign_id, c.address_key
+         FROM delivery d JOIN edition e ON e.id = d.edition_id JOIN contact c ON c.id = d.contact_id WHERE d.id {}",
+        tx.dialect().among(1)
+    );
+    tx.all(&sql, vec![db::ids(ids)]).await
 }
 
 /// What came back to the queue of a campaign that was cancelled meanwhile waits for nothing: the events that tell of it.
 async fn cancel_requeued(tx: &mut Conn, ids: &[i64]) -> Result<Vec<Event>, Error> {
     let sql = format!(
-        "UPDATE delivery SET state = 'cancelled' WHERE state = 'queued' AND id IN ({}) AND edition_id IN (
+        "UPDATE delivery SET state = 'cancelled' WHERE state = 'queued' AND id {} AND edition_id IN (
             SELECT e.id FROM edition e JOIN campaign c ON c.id = e.campaign_id WHERE c.state = 'cancelled') RETURNING id",
-        list_of_marks(1, ids.len())
+        tx.dialect().among(1)
     );
-    let rows: Vec<(i64,)> = tx.all(&sql, ids.iter().map(|id| (*id).into()).collect()).await?;
+    let rows: Vec<(i64,)> = tx.all(&sql, vec![db::ids(ids)]).await?;
     let ids: Vec<i64> = rows.into_iter().map(|(id,)| id).collect();
     events_about(tx, &ids, "delivery.cancelled", serde_json::json!({ "note": "its campaign was cancelled while it was under way" })).await
 }
@@ -446,7 +433,7 @@ async fn cancel_requeued(tx: &mut Conn, ids: &[i64]) -> Result<Vec<Event>, Error
 /// One line of history for each end that has one; in one statement, because it runs for each mail that leaves.
 async fn write_ends(tx: &mut Conn, now: i64, ended: &[&Settled]) -> Result<(), Error> {
     let line = |end: &&Settled| {
-        let detail = serde_json::json!({ "code": end.code, "reply": without_nul(&end.reply), "attempt": end.attempt }).to_string();
+        let detail = serde_json::json!({ "code": end.code, "reply": without_nul(end.reply.clone()), "attempt": end.attempt }).to_string();
         end.fate.event().map(|what| serde_json::json!([end.id, what, detail]))
     };
     let lines: Vec<serde_json::Value> = ended.iter().filter_map(line).collect();
@@ -468,7 +455,7 @@ async fn write_ends(tx: &mut Conn, now: i64, ended: &[&Settled]) -> Result<(), E
 pub(super) async fn settle_rows(tx: &mut Conn, now: i64, table: &str, holder: &str, settled: &[Settled]) -> Result<Vec<i64>, Error> {
     let row = |end: &Settled| {
         let back = i64::from(!end.fate.attempted());
-        serde_json::json!([end.id, end.fate.state().as_str(), end.fate.due_at(), back, end.code, without_nul(&end.reply)])
+        serde_json::json!([end.id, end.fate.state().as_str(), end.fate.due_at(), back, end.code, without_nul(end.reply.clone())])
     };
     let rows: Vec<serde_json::Value> = settled.iter().map(row).collect();
     let sql = format!(
@@ -483,9 +470,4 @@ pub(super) async fn settle_rows(tx: &mut Conn, now: i64, table: &str, holder: &s
     );
     let values = values![serde_json::Value::from(rows).to_string(), now, holder];
     Ok(tx.all::<(i64,)>(&sql, values).await?.into_iter().map(|(id,)| id).collect())
-}
-
-/// JSON writes NUL as an escape that the database would turn into one, which PostgreSQL's text refuses.
-fn without_nul(text: &str) -> Cow<'_, str> {
-    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
 }

@@ -2,9 +2,9 @@
 
 use sqlx::FromRow;
 
-use super::db::{Conn, values};
+use super::db::{self, Conn, values};
 use super::delivery::{Settled, settle_rows};
-use super::{Error, Stop, Store, event, list_of_marks};
+use super::{Error, Stop, Store, event};
 use crate::model::event::{Cause, Event};
 
 /// A message that nobody has been told of yet.
@@ -282,16 +282,13 @@ pub(super) async fn claim(tx: &mut Conn, now: i64, limit: i64, holder: &str, lea
 
 /// The same line for each of several notices, by the clock.
 pub(super) async fn events_about(tx: &mut Conn, ids: &[(i64,)], what: &'static str) -> Result<Vec<Event>, Error> {
-    let mut events = Vec::with_capacity(ids.len());
-    for chunk in ids.chunks(500) {
-        let sql = format!("SELECT about, inbound_id, contact_id FROM notice WHERE id IN ({})", list_of_marks(1, chunk.len()));
-        let rows: Vec<(String, Option<i64>, Option<i64>)> = tx.all(&sql, chunk.iter().map(|(id,)| (*id).into()).collect()).await?;
-        let line = |(about, inbound, contact): (String, Option<i64>, Option<i64>)| {
-            Event::new(what, Cause::Clock).inbound(inbound).contact(contact).detail(serde_json::json!({ "about": about }))
-        };
-        events.extend(rows.into_iter().map(line));
-    }
-    Ok(events)
+    let ids: Vec<i64> = ids.iter().map(|(id,)| *id).collect();
+    let sql = format!("SELECT about, inbound_id, contact_id FROM notice WHERE id {}", tx.dialect().among(1));
+    let rows: Vec<(String, Option<i64>, Option<i64>)> = tx.all(&sql, vec![db::ids(&ids)]).await?;
+    let line = |(about, inbound, contact): (String, Option<i64>, Option<i64>)| {
+        Event::new(what, Cause::Clock).inbound(inbound).contact(contact).detail(serde_json::json!({ "about": about }))
+    };
+    Ok(rows.into_iter().map(line).collect())
 }
 
 async fn said_before(tx: &mut Conn, now: i64, notice: &NewNotice) -> Result<bool, Error> {
@@ -318,11 +315,8 @@ struct EndedRow {
 }
 
 async fn ended(tx: &mut Conn, ids: &[i64]) -> Result<Vec<Event>, Error> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let sql = format!("SELECT about, state, code, reply, inbound_id, contact_id FROM notice WHERE id IN ({})", list_of_marks(1, ids.len()));
-    let rows: Vec<EndedRow> = tx.all(&sql, ids.iter().map(|id| (*id).into()).collect()).await?;
+    let sql = format!("SELECT about, state, code, reply, inbound_id, contact_id FROM notice WHERE id {}", tx.dialect().among(1));
+    let rows: Vec<EndedRow> = tx.all(&sql, vec![db::ids(ids)]).await?;
     Ok(rows
         .into_iter()
         .filter(|row| row.state != "queued" || row.code.is_some())
