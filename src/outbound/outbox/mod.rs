@@ -2,7 +2,7 @@
 //!
 //! A [`Lane`] is one connection and one [`Lane::step`]: connect, claim a few, send them one after another. The daemon runs as many
 //! lanes as the relay may have connections. What they ask of the database while it is busy is asked once for all of them
-//! ([`Gathered`]), and outcomes go to the one [`Settler`], which commits whatever has gathered while the last commit ran: groups
+//! ([`gathered::Gathered`]), and outcomes go to the one [`Settler`], which commits whatever has gathered while the last commit ran: groups
 //! grow with the load, and what a kill leaves unsettled stays what one commit's time sends.
 //! A claim is the state written before the attempt and the settlement the one after it: a crash between them leaves
 //! `uncertain`, never silence (S-74). No transaction is open while a socket is in use.
