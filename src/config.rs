@@ -3,6 +3,7 @@
 //! In: a file's text and the environment. Out: values that cannot be wrong, or faults that each name the key, where it
 //! stands, and the remedy. The environment wins over the file, the file over the defaults.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,9 +12,13 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 use crate::model::address::{Address, Mailbox};
+use crate::model::rate::{Provider, Rate, Rates};
 use crate::model::token::Keys;
 use crate::store::OnUncertain;
 use crate::wire::smtp::{Credentials, RelaySettings, Roots, Security};
+
+/// How long a provider is left alone that says "slow down", where nothing else is written (S-59).
+const REST_SECONDS: u32 = 600;
 
 /// The commented sample that `svar init` writes.
 pub const SAMPLE: &str = include_str!("../templates/svar.toml");
@@ -80,6 +85,7 @@ section!(File {
     organiser: OrganiserSection = OrganiserSection::default(),
     mail: MailSection = MailSection::default(),
     relay: RelaySection = RelaySection::default(),
+    providers: BTreeMap<String, ProviderSection> = BTreeMap::new(),
     outbox: OutboxSection = OutboxSection::default(),
     intake: IntakeSection = IntakeSection::default(),
     web: WebSection = WebSection::default(),
@@ -102,9 +108,22 @@ section!(RelaySection {
     ehlo_name: String = String::new(),
     connections: u16 = 4,
     messages_per_connection: u32 = 500,
+    per_second: u32 = 0,
+    per_minute: u32 = 0,
+    per_hour: u32 = 0,
+    per_day: u32 = 0,
     connect_seconds: u32 = 30,
     command_seconds: u32 = 300,
     data_seconds: u32 = 600,
+});
+section!(ProviderSection {
+    domains: Option<Vec<String>> = None,
+    per_second: u32 = 0,
+    per_minute: u32 = 0,
+    per_hour: u32 = 0,
+    per_day: u32 = 0,
+    rest_on: Option<Vec<String>> = None,
+    rest_seconds: Option<u32> = None,
 });
 section!(OutboxSection {
     retry_first_seconds: u32 = 600,
@@ -204,7 +223,7 @@ impl Sender {
 }
 
 /// How patient the outbox is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct OutboxConfig {
     /// The first wait after a temporary refusal.
     pub retry_first: Duration,
@@ -218,6 +237,8 @@ pub struct OutboxConfig {
     pub uncertain: OnUncertain,
     /// How late a firing may be and still be sent unasked (S-166).
     pub grace: Duration,
+    /// How fast mail may leave.
+    pub rates: Rates,
 }
 
 /// Where mail is taken from.
@@ -344,7 +365,8 @@ impl Checker {
         if let Some(folder) = templates.as_ref().filter(|folder| !folder.is_dir()) {
             self.fault("templates", format!("{} is not a folder; make it, or leave the key empty", folder.display()));
         }
-        let outbox = self.outbox(&file.outbox);
+        let rates = self.rates(file);
+        let outbox = self.outbox(&file.outbox, rates);
         match (zone, keys, sender, relay) {
             (Some(zone), Some(keys), Some(sender), Some(relay)) if self.faults.is_empty() => Ok(Config {
                 database: database_of(&self.base, &file.database),
@@ -487,7 +509,48 @@ impl Checker {
         Some(settings)
     }
 
-    fn outbox(&mut self, section: &OutboxSection) -> OutboxConfig {
+    fn rates(&mut self, file: &File) -> Rates {
+        let relay = &file.relay;
+        let relay = Rate { per_second: relay.per_second, per_minute: relay.per_minute, per_hour: relay.per_hour, per_day: relay.per_day };
+        let mut sections = known_providers();
+        for (name, section) in &file.providers {
+            let known = sections.entry(name.clone()).or_default();
+            *known = ProviderSection {
+                domains: section.domains.clone().or(known.domains.take()),
+                rest_on: section.rest_on.clone().or(known.rest_on.take()),
+                rest_seconds: section.rest_seconds.or(known.rest_seconds),
+                ..section.clone()
+            };
+        }
+        let mut taken = BTreeSet::new();
+        let providers = sections.into_iter().map(|(name, section)| (name.clone(), self.provider(&name, section, &mut taken))).collect();
+        Rates { relay, providers }
+    }
+
+    fn provider(&mut self, name: &str, section: ProviderSection, taken: &mut BTreeSet<String>) -> Provider {
+        if name.is_empty() {
+            self.fault("providers", "one has no name; write [providers.NAME]");
+        }
+        let mut domains = Vec::new();
+        for written in section.domains.unwrap_or_default() {
+            match Address::parse(&format!("x@{}", written.trim())) {
+                Ok(address) => domains.push(address.domain().to_lowercase()),
+                Err(_) => self.fault("providers", format!("{name}: \"{written}\" is not a domain; write it as example.org")),
+            }
+        }
+        if domains.is_empty() {
+            self.fault("providers", format!("{name} has no domains; write e.g. domains = [\"example.org\"]"));
+        }
+        for twice in domains.iter().filter(|domain| !taken.insert((*domain).clone())) {
+            self.fault("providers", format!("{name}: {twice} is named before; a domain belongs to one provider"));
+        }
+        let rate =
+            Rate { per_second: section.per_second, per_minute: section.per_minute, per_hour: section.per_hour, per_day: section.per_day };
+        let rest = i64::from(section.rest_seconds.unwrap_or(REST_SECONDS)) * 1_000;
+        Provider { domains, rate, rest_on: section.rest_on.unwrap_or_default(), rest }
+    }
+
+    fn outbox(&mut self, section: &OutboxSection, rates: Rates) -> OutboxConfig {
         if section.lease_seconds < 1 {
             self.fault("outbox.lease_seconds", "is too short; write at least 1");
         }
@@ -498,6 +561,7 @@ impl Checker {
             lease: seconds(section.lease_seconds),
             uncertain: section.uncertain,
             grace: seconds(section.grace_seconds),
+            rates,
         }
     }
 
@@ -514,6 +578,11 @@ impl Checker {
             max_bytes: usize::try_from(section.max_bytes).unwrap_or(usize::MAX),
         }
     }
+}
+
+/// The providers that svar knows by itself.
+fn known_providers() -> BTreeMap<String, ProviderSection> {
+    toml::from_str(include_str!("../templates/providers.toml")).expect("providers.toml is well formed")
 }
 
 fn seconds(n: u32) -> Duration {
@@ -559,6 +628,28 @@ mod tests {
         };
         let shown: toml::Table = toml::from_str(&uncommented).unwrap();
         assert_eq!(keys(&shown), keys(&toml::Table::try_from(File::default()).unwrap()));
+    }
+
+    #[test]
+    fn a_provider_is_known_or_described() {
+        let rates = load_text(GOOD).unwrap().outbox.rates;
+        assert!(!rates.any() && rates.providers["google"].domains.contains(&"gmail.com".to_owned()));
+        let text = format!(
+            "{GOOD}[relay]\nper_day = 500\n[providers.microsoft]\nper_minute = 30\n[providers.byn]\ndomains = [\"Skärgård.se\"]\nper_hour = 9\n"
+        );
+        let rates = load_text(&text).unwrap().outbox.rates;
+        assert_eq!((rates.relay.per_day, rates.of("microsoft").per_minute, rates.of("byn").per_hour), (500, 30, 9));
+        assert!(rates.providers["microsoft"].domains.contains(&"hotmail.se".to_owned()), "what is known of it stays");
+        assert_eq!(rates.providers["byn"].domains, ["xn--skrgrd-cuak.se"]);
+        for (text, part) in [
+            ("[providers.a]\nper_day = 1\n", "a has no domains"),
+            ("[providers.a]\ndomains = [\"gmail.com\"]\n", "gmail.com is named before"),
+            ("[providers.a]\ndomains = [\"a b\"]\n", "is not a domain"),
+            ("[providers.google]\nper_week = 1\n", "per_week"),
+        ] {
+            let error = load_text(&format!("{GOOD}{text}")).unwrap_err();
+            assert!(error.contains(part), "{part:?} is not in {error:?}");
+        }
     }
 
     #[test]

@@ -186,7 +186,7 @@ impl Daemon {
             config.relay.clone(),
             config.sender.clone(),
             config.keys.clone(),
-            config.outbox,
+            config.outbox.clone(),
             clock.clone(),
             holder,
         ));
@@ -213,6 +213,7 @@ impl Daemon {
     /// Where the database fails at the very start; later it is waited for.
     pub async fn run(self, sockets: Sockets, mut asked: watch::Receiver<bool>) -> Result<(), Error> {
         self.outbox.keep().await?;
+        self.store.set_providers(&self.config.outbox.rates).await?;
         let daemon = Arc::new(self);
         let shutdown = daemon.stop.subscribe();
         let passing_on = tokio::spawn({

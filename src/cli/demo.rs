@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::serve::stop_signal;
 use super::{Exit, Failure, show, status};
 use crate::clock::Clock;
+use crate::model::rate::Rates;
 use crate::config::{Config, IntakeConfig, LogConfig, LogFormat, OutboxConfig, Sender};
 use crate::daemon::{Daemon, Sockets};
 use crate::demo::carry::carry;
@@ -284,6 +285,7 @@ fn config(folder: &Path, relay: SocketAddr) -> Result<Config, Failure> {
             lease: Duration::from_secs(60),
             uncertain: OnUncertain::Repeat,
             grace: Duration::from_secs(3_600),
+            rates: Rates::default(),
         },
         intake: IntakeConfig {
             lmtp: Some(SocketAddr::from(([127, 0, 0, 1], 0))),

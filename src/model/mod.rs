@@ -8,6 +8,7 @@ pub mod delivery;
 pub mod event;
 pub mod inbound;
 pub mod outcome;
+pub mod rate;
 pub mod schedule;
 pub mod standing;
 pub mod suppression;

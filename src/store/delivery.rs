@@ -11,11 +11,13 @@ use sqlx::FromRow;
 use super::contact::PersonRow;
 use super::db::{self, Conn, values, without_nul};
 use super::notice::ClaimedNotice;
+use super::rate::{self, Counted, Ration};
 use super::suppression::{self, Suppress};
 use super::{Error, Store, event, notice};
 use crate::model::contact::Contact;
 use crate::model::delivery::State;
 use crate::model::event::{Cause, Event};
+use crate::model::rate::{Allowed, Rates};
 use crate::model::suppression::Reason;
 
 /// A delivery that this daemon may send until its lease ends.
@@ -37,6 +39,19 @@ pub struct Claimed {
     pub composed_at: i64,
     /// When an attempt first had an end, in milliseconds since 1970; `None` where none had.
     pub first_attempt_at: Option<i64>,
+    /// The mailbox provider that it is counted by; empty for one of no name.
+    pub provider: String,
+}
+
+/// What a daemon was given to send.
+#[derive(Clone, Debug, Default)]
+pub struct Claim {
+    /// Notices, which go first.
+    pub notices: Vec<ClaimedNotice>,
+    /// Deliveries.
+    pub deliveries: Vec<Claimed>,
+    /// The relay may be given nothing before this time, in milliseconds since 1970: its rate is used up.
+    pub not_before: Option<i64>,
 }
 
 #[derive(FromRow)]
@@ -48,6 +63,7 @@ struct ClaimedRow {
     repeats: i64,
     composed_at: i64,
     first_attempt_at: Option<i64>,
+    provider: String,
     #[sqlx(flatten)]
     person: PersonRow,
 }
@@ -148,7 +164,7 @@ impl Fate {
 const CLAIM: &str = "
     WITH due AS MATERIALIZED (
         SELECT d.id FROM delivery d
-        WHERE d.state = 'queued' AND d.due_at <= $1
+        WHERE d.state = 'queued' AND d.provider = $5 AND d.due_at <= $1
           AND +d.edition_id NOT IN (SELECT e.id FROM edition e JOIN campaign c ON c.id = e.campaign_id WHERE c.state <> 'active' OR e.checked_at IS NULL)
         ORDER BY d.due_at, d.id LIMIT $2 {lock})
     UPDATE delivery SET state = 'sending', attempts = attempts + 1, leased_by = $3, leased_until = $4,
@@ -162,12 +178,13 @@ impl Store {
     /// Where the database fails.
     pub async fn more_is_due(&self, now: i64, others: i64) -> Result<bool, Error> {
         let sql = "SELECT COUNT(*) FROM (SELECT id FROM notice WHERE state = 'queued' AND due_at <= $1
-                       UNION ALL SELECT id FROM delivery WHERE state = 'queued' AND due_at <= $1 LIMIT $2) AS due";
+                       UNION ALL SELECT d.id FROM provider p JOIN delivery d ON d.provider = p.name
+                           WHERE d.state = 'queued' AND d.due_at <= $1 LIMIT $2) AS due";
         Ok(self.db.read().await?.number(sql, values![now, others + 1]).await? > others)
     }
 
-    /// Claims up to `limit` of what is due, for `holder`, until `leased_until`, in one transaction. Notices go first: they are few
-    /// and dear.
+    /// Claims up to `limit` of what is due, for `holder`, until `leased_until`, in one transaction, as far as the `rates` of the relay
+    /// `host` and of the providers let. Notices go first: they are few and dear.
     ///
     /// # Errors
     /// Where the database fails; then nothing is claimed.
@@ -175,24 +192,32 @@ impl Store {
         &self,
         now: i64,
         limit: i64,
-        holder: &str,
-        leased_until: i64,
-    ) -> Result<(Vec<ClaimedNotice>, Vec<Claimed>), Error> {
+        (holder, leased_until): (&str, i64),
+        (host, rates): (&str, &Rates),
+    ) -> Result<Claim, Error> {
         let mut tx = self.db.begin().await?;
+        let ration = Ration::of(&mut tx, now, Counted::Relay(host), rates.relay).await?;
+        if let Some(Allowed::NotBefore(at)) = ration.as_ref().map(|ration| ration.allowed) {
+            return Ok(Claim { not_before: Some(at), ..Claim::default() });
+        }
+        let limit = ration.as_ref().map_or(limit, |ration| ration.most(limit));
         let notices = notice::claim(&mut tx, now, limit, holder, leased_until).await?;
         let left = limit - i64::try_from(notices.len()).unwrap_or(limit);
-        let deliveries = claim(&mut tx, now, left, holder, leased_until).await?;
+        let deliveries = claim_fairly(&mut tx, now, left, (holder, leased_until), rates).await?;
+        if let Some(ration) = ration {
+            ration.take(&mut tx, now, i64::try_from(notices.len() + deliveries.len()).unwrap_or(limit)).await?;
+        }
         if !notices.is_empty() || !deliveries.is_empty() {
             tx.commit().await?;
         }
-        Ok((notices, deliveries))
+        Ok(Claim { notices, deliveries, not_before: None })
     }
 
     /// Claims deliveries alone.
     #[cfg(test)]
     pub(crate) async fn claim_deliveries(&self, now: i64, limit: i64, holder: &str, leased_until: i64) -> Result<Vec<Claimed>, Error> {
         let mut tx = self.db.begin().await?;
-        let claimed = claim(&mut tx, now, limit, holder, leased_until).await?;
+        let claimed = claim_fairly(&mut tx, now, limit, (holder, leased_until), &Rates::default()).await?;
         tx.commit().await?;
         Ok(claimed)
     }
@@ -353,20 +378,68 @@ impl Store {
     }
 }
 
-/// Claims deliveries that are due.
-async fn claim(tx: &mut Conn, now: i64, limit: i64, holder: &str, leased_until: i64) -> Result<Vec<Claimed>, Error> {
-    if limit == 0 {
-        return Ok(Vec::new());
+/// One provider's part in a claim.
+struct Part {
+    provider: String,
+    ration: Option<Ration>,
+    most: i64,
+}
+
+/// Claims deliveries that are due, of each provider the same share as far as it has so many and its rate lets, and of those that have
+/// more what is left.
+async fn claim_fairly(tx: &mut Conn, now: i64, limit: i64, holder: (&str, i64), rates: &Rates) -> Result<Vec<Claimed>, Error> {
+    let (mut ids, mut left, mut more) = (Vec::new(), limit, Vec::new());
+    let parts = parts(tx, now, limit, rates).await?;
+    for (n, part) in parts.iter().enumerate() {
+        let share = left.unsigned_abs().div_ceil((parts.len() - n) as u64).cast_signed().min(part.most);
+        let claimed = claim(tx, now, share, holder, &part.provider, &mut ids).await?;
+        match &part.ration {
+            Some(ration) => ration.take(tx, now, claimed).await?,
+            None if claimed == share && part.most >= limit => more.push(&part.provider),
+            None => {}
+        }
+        left -= claimed;
     }
-    let sql = CLAIM.replace("{lock}", tx.dialect().skip_locked());
-    let ids: Vec<(i64,)> = tx.all(&sql, values![now, limit, holder, leased_until]).await?;
+    for provider in more {
+        left -= claim(tx, now, left, holder, provider, &mut ids).await?;
+    }
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let ids: Vec<i64> = ids.into_iter().map(|(id,)| id).collect();
     let sql = format!("{} WHERE d.id {} ORDER BY d.due_at, d.id", select_claimed(), tx.dialect().among(1));
     let rows: Vec<ClaimedRow> = tx.all(&sql, vec![db::ids(&ids)]).await?;
     rows.into_iter().map(Claimed::try_from).collect()
+}
+
+/// Who may be claimed of and how many, none always first.
+async fn parts(tx: &mut Conn, now: i64, limit: i64, rates: &Rates) -> Result<Vec<Part>, Error> {
+    if limit <= 0 {
+        return Ok(Vec::new());
+    }
+    let mut parts = Vec::new();
+    for due in rate::due(tx, now).await? {
+        let ration = Ration::of(tx, now, Counted::Provider(&due.name), rates.of(&due.name)).await?;
+        let most = due.most(tx, now, limit).await?;
+        let most = ration.as_ref().map_or(most, |ration| ration.most(most));
+        if most > 0 {
+            parts.push(Part { provider: due.name, ration, most });
+        }
+    }
+    if let Some(first) = usize::try_from(now).unwrap_or(0).checked_rem(parts.len()) {
+        parts.rotate_left(first);
+    }
+    Ok(parts)
+}
+
+/// Claims of one provider what has been due longest, and adds the ids; how many.
+async fn claim(tx: &mut Conn, now: i64, limit: i64, holder: (&str, i64), provider: &str, ids: &mut Vec<i64>) -> Result<i64, Error> {
+    if limit <= 0 {
+        return Ok(0);
+    }
+    let sql = CLAIM.replace("{lock}", tx.dialect().skip_locked());
+    let claimed: Vec<(i64,)> = tx.all(&sql, values![now, limit, holder.0, holder.1, provider]).await?;
+    ids.extend(claimed.iter().map(|(id,)| id));
+    Ok(i64::try_from(claimed.len()).unwrap_or(limit))
 }
 
 /// The same line for each of several deliveries, by the clock.
@@ -378,7 +451,7 @@ async fn events_about(tx: &mut Conn, ids: &[i64], what: &'static str, detail: se
 
 fn select_claimed() -> String {
     format!(
-        "SELECT d.id AS delivery_id, d.edition_id, e.campaign_id, d.attempts, d.repeats, d.composed_at, d.first_attempt_at, {}
+        "SELECT d.id AS delivery_id, d.edition_id, e.campaign_id, d.attempts, d.repeats, d.composed_at, d.first_attempt_at, d.provider, {}
          FROM delivery d JOIN edition e ON e.id = d.edition_id JOIN contact c ON c.id = d.contact_id",
         super::contact::COLUMNS
     )
@@ -396,6 +469,7 @@ impl TryFrom<ClaimedRow> for Claimed {
             repeats: u32::try_from(row.repeats).unwrap_or(u32::MAX),
             composed_at: row.composed_at,
             first_attempt_at: row.first_attempt_at,
+            provider: row.provider,
         })
     }
 }

@@ -6,6 +6,7 @@ use sqlx::FromRow;
 use super::campaign::{DueCampaign, set_next};
 use super::contact::{self, PersonRow};
 use super::db::values;
+use super::rate::provider_of;
 use super::{Error, Store, event};
 use crate::model::contact::Contact;
 use crate::model::event::{Cause, Event};
@@ -39,8 +40,8 @@ pub enum Opened {
 
 /// One statement, whatever the number of contacts. Suppressed people are left out.
 const EXPAND: &str = "
-    INSERT INTO delivery (edition_id, contact_id, state, due_at, attempts, repeats)
-    SELECT $1, m.contact_id, 'queued', $2, 0, 0
+    INSERT INTO delivery (edition_id, contact_id, state, due_at, attempts, repeats, provider)
+    SELECT $1, m.contact_id, 'queued', $2, 0, 0, {provider}
     FROM membership m JOIN contact c ON c.id = m.contact_id JOIN campaign ca ON ca.list_id = m.list_id
     WHERE ca.id = $3 AND m.left_at IS NULL
       AND NOT EXISTS (SELECT 1 FROM suppression s WHERE s.address_key = c.address_key)
@@ -74,7 +75,8 @@ impl Store {
             tx.commit().await?;
             return Ok(Opened::Before);
         };
-        let count = tx.execute(EXPAND, values![id, now, due.id]).await?;
+        let sql = EXPAND.replace("{provider}", &provider_of("c.address_key", tx.dialect()));
+        let count = tx.execute(&sql, values![id, now, due.id]).await?;
         let detail = serde_json::json!({ "slot": due.slot, "deliveries": count });
         event::write(&mut tx, now, &[Event::new("edition.opened", Cause::Clock).campaign(due.id).detail(detail)]).await?;
         tx.commit().await?;

@@ -57,6 +57,11 @@ fn occurrence(slot: &str, at: i64) -> Occurrence {
 /// A campaign to `n` people whose edition is open.
 pub(crate) async fn sending_to(store: &Store, n: usize) {
     store.import(NOW, "chefer", "people.csv", people(n).into_iter()).await.unwrap();
+    sending(store, n).await;
+}
+
+/// A campaign to the `n` people who are on the list, whose edition is open.
+pub(crate) async fn sending(store: &Store, n: usize) {
     let file = CampaignFile::parse(SOURCE).unwrap();
     assert!(store.add_campaign(NOW, &file, SOURCE).await.unwrap());
     store.start_campaign(NOW, "natverk", &occurrence("now", NOW)).await.unwrap();

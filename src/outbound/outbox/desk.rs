@@ -47,6 +47,14 @@ impl Job {
         }
     }
 
+    /// The mailbox provider that it is counted by; none for a notice.
+    pub(super) fn provider(&self) -> &str {
+        match self {
+            Self::Delivery(delivery) => &delivery.provider,
+            Self::Notice(_) => "",
+        }
+    }
+
     pub(super) fn first_attempt_at(&self) -> Option<i64> {
         match self {
             Self::Delivery(delivery) => delivery.first_attempt_at,
@@ -77,8 +85,12 @@ impl Outbox {
         let mut jobs = Vec::new();
         // reading costs no write
         if self.store.more_is_due(now, 0).await? {
-            let (notices, deliveries) = self.store.claim_due(now, limits.iter().sum(), &self.holder, self.lease_to_claim()).await?;
-            jobs.extend(notices.into_iter().map(Job::Notice).chain(deliveries.into_iter().map(Job::Delivery)));
+            let (lease, rates) = ((self.holder.as_str(), self.lease_to_claim()), (self.relay.host.as_str(), &self.config.rates));
+            let claim = self.store.claim_due(now, limits.iter().sum(), lease, rates).await?;
+            if let Some(at) = claim.not_before {
+                self.pacer.relay_waits(at);
+            }
+            jobs.extend(claim.notices.into_iter().map(Job::Notice).chain(claim.deliveries.into_iter().map(Job::Delivery)));
         }
         // at once, so that no lease runs out while a lane has not looked yet what it was given
         self.hold(jobs.iter().map(Job::held));

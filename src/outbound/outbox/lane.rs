@@ -28,6 +28,9 @@ const BURST: u32 = 20;
 /// An answer to whether a mail may leave is good for so long.
 const FRESH: Duration = Duration::from_millis(500);
 
+/// A connection that will not be used for so long is ended.
+const IDLE: Duration = Duration::from_secs(10);
+
 /// How long the mail under way may still take when it is time to stop: well within the 90 s that systemd waits.
 const LAST_MAIL: Duration = Duration::from_secs(30);
 
@@ -94,6 +97,11 @@ impl Lane {
             self.give_back_next().await;
             return Ok(Step::Wait(wait));
         }
+        // what is used up of a rate comes back by itself: no connection is held, and nothing asked, until then
+        if let Some(wait) = outbox.pacer.relay_wait(now) {
+            self.hang_up_if_long(wait).await;
+            return Ok(Step::Wait(Duration::from_millis(wait)));
+        }
         let rests = outbox.gate.rests();
         let at_work = outbox.at_work.fetch_add(1, Ordering::AcqRel);
         let sent = self.send_what_is_due(now, at_work, stop).await;
@@ -104,6 +112,13 @@ impl Lane {
                 Ok(Step::Paused)
             }
             Some(batch) => self.end_of(batch, rests).await,
+        }
+    }
+
+    /// Ends a connection that would stand idle for a while: relays do not like that, and may need the place.
+    async fn hang_up_if_long(&mut self, wait: u64) {
+        if Duration::from_millis(wait) > IDLE {
+            self.hang_up().await;
         }
     }
 
@@ -256,12 +271,19 @@ impl Lane {
             let reply = if halt == Stop::Paused { String::new() } else { format!("not sent: {halt:?}").to_lowercase() };
             return Ok(Attempt { settled: ended(job, Fate::Stopped(halt), None, reply), fault: None });
         }
+        // it was given out before its provider said that it is too much (S-59)
+        if let Some(until) = outbox.pacer.rests_until(job.provider(), outbox.clock.millis()) {
+            return Ok(untouched(job, until, None));
+        }
         // while it stood still, another daemon may have been given it (S-242)
         if !outbox.holds(lapses) {
             return Ok(untouched(job, outbox.clock.millis(), None));
         }
         Ok(match self.send(&outgoing, stop).await {
-            Some(Ok(outcome)) => settled_by(&outbox, job, outcome),
+            Some(Ok(outcome)) => {
+                heed(&outbox, job, &outcome).await;
+                settled_by(&outbox, job, outcome)
+            }
             Some(Err(fault)) if fault.stop == RelayStop::Reconnect => untouched(job, outbox.clock.millis(), None),
             Some(Err(fault)) => cut_off(&outbox, job, fault),
             None => untouched(job, outbox.clock.millis(), None),
@@ -413,6 +435,24 @@ fn braked(outbox: &Outbox, reply: Reply) -> Option<RelayFault> {
     outbox.refusals.store(0, Ordering::Release);
     let text = format!("{BURST} mails in a row were refused, the last with {reply}; after it is mended: svar campaign retry NAME");
     Some(RelayFault { reply: Some(reply), ..RelayFault::new(RelayStop::Pause, text) })
+}
+
+/// What an outcome says of its mailbox provider: one that is given too much rests, on all daemons (S-59).
+async fn heed(outbox: &Outbox, job: &Job, outcome: &Outcome) {
+    let name = job.provider();
+    let Some(provider) = outbox.config.rates.providers.get(name) else { return };
+    let reply = match outcome {
+        Outcome::Accepted(_) => return outbox.pacer.took(name),
+        Outcome::Transient(reply) => reply,
+        Outcome::Permanent(_) | Outcome::Uncertain(_) => return,
+    };
+    let now = outbox.clock.millis();
+    let Some(until) = outbox.pacer.refused(name, provider, reply, now) else { return };
+    warn!(provider = name, code = reply.code, rest_seconds = provider.rest / 1_000, "told to slow down: nothing leaves for it meanwhile");
+    // where it cannot be written this daemon lets it rest, and the others hear it themselves
+    if let Err(error) = outbox.store.rest_provider(now, name, until, &reply.to_string()).await {
+        warn!(%error, provider = name, "other daemons do not know that it rests");
+    }
 }
 
 /// What an outcome does to its delivery (S-72, S-75, S-80).

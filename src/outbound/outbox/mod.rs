@@ -11,6 +11,7 @@ mod desk;
 mod gate;
 mod gathered;
 mod lane;
+mod pacer;
 mod prepared;
 mod settler;
 
@@ -29,6 +30,7 @@ use crate::wire::smtp::RelaySettings;
 
 use desk::Desk;
 use gate::Gate;
+use pacer::Pacer;
 pub use lane::{Lane, Step};
 pub use prepared::{Prepared, organiser};
 pub use settler::{End, Settler, settler};
@@ -59,6 +61,7 @@ pub struct Outbox {
     pub holder: String,
     gate: Gate,
     desk: Desk,
+    pacer: Pacer,
     /// Refusals for good since the relay last took a mail, those of dead addresses apart.
     refusals: AtomicU32,
     /// Lanes that connect, claim or send.
@@ -89,6 +92,7 @@ impl Outbox {
             holder,
             gate: Gate::default(),
             desk: Desk::default(),
+            pacer: Pacer::default(),
             refusals: AtomicU32::new(0),
             at_work: AtomicUsize::new(0),
             leased_until: AtomicI64::new(0),

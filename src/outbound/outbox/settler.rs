@@ -53,9 +53,25 @@ impl Settler {
             warn!(deliveries = self.open.len() - held, "not settled here: the lease had ended, so they are uncertain");
         }
         outbox.let_go(self.open.iter());
+        give_back(outbox, now, &self.open).await;
         tell_of(&self.open);
         self.open.clear();
         Ok(true)
+    }
+}
+
+/// What did not leave does not count. Where that cannot be written it counts, which passes no limit.
+async fn give_back(outbox: &Outbox, now: i64, ends: &[End]) {
+    let rates = &outbox.config.rates;
+    let back = |end: &&End| matches!(end.settled.fate, Fate::Untouched(_) | Fate::Stopped(_));
+    let (notices, deliveries): (Vec<&End>, Vec<&End>) = ends.iter().filter(back).partition(|end| end.is_notice);
+    if !rates.any() || (notices.is_empty() && deliveries.is_empty()) {
+        return;
+    }
+    let ids: Vec<i64> = deliveries.iter().map(|end| end.settled.id).collect();
+    let notices = i64::try_from(notices.len()).unwrap_or(0);
+    if let Err(error) = outbox.store.give_back_rate(now, &outbox.relay.host, rates, notices, &ids).await {
+        warn!(%error, "what did not leave stays counted for the rate");
     }
 }
 

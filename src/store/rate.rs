@@ -1,0 +1,305 @@
+//! How fast mail leaves: what was given out, kept for all daemons and over restarts; and the mailbox providers it is counted by.
+//!
+//! A claim asks and writes in its own transaction. What was given out and did not leave is given back afterwards, in another: a kill
+//! between them counts it, so that a limit is never passed.
+
+use sqlx::FromRow;
+
+use super::db::{self, Conn, Value, values};
+use super::{Error, Store, event};
+use crate::model::event::{Cause, Event};
+use crate::model::rate::{Allowed, Rate, Rates, Used, ceiling, first_slots, slot};
+
+/// The name under which a relay's or a provider's mail is counted.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Counted<'a> {
+    Relay(&'a str),
+    Provider(&'a str),
+}
+
+impl Counted<'_> {
+    fn name(self) -> String {
+        match self {
+            Self::Relay(host) => format!("relay {host}"),
+            Self::Provider(name) => format!("provider {name}"),
+        }
+    }
+}
+
+/// How many of what is limited may leave, and what must be written when they do.
+#[derive(Debug)]
+pub(super) struct Ration {
+    name: String,
+    rate: Rate,
+    used: Used,
+    pub(super) allowed: Allowed,
+}
+
+impl Ration {
+    /// Looks how much may leave now; `None` where there is no limit. On PostgreSQL it holds the row of the pace until the transaction
+    /// ends, so that daemons ask one after another.
+    pub(super) async fn of(tx: &mut Conn, now: i64, counted: Counted<'_>, rate: Rate) -> Result<Option<Self>, Error> {
+        if !rate.is_limited() {
+            return Ok(None);
+        }
+        let name = counted.name();
+        let sql = "INSERT INTO rate_pace (name, free_at) VALUES ($1, 0)
+                   ON CONFLICT (name) DO UPDATE SET free_at = rate_pace.free_at RETURNING free_at";
+        let free_at = tx.number(sql, values![&name]).await?;
+        let (hour, day) = first_slots(now);
+        let sql = "SELECT CAST(COALESCE(SUM(CASE WHEN slot >= $2 THEN n ELSE 0 END), 0) AS BIGINT), CAST(COALESCE(SUM(n), 0) AS BIGINT)
+                   FROM rate_used WHERE name = $1 AND slot >= $3";
+        let (hour, day) = tx.first::<(i64, i64)>(sql, values![&name, hour, day]).await?.unwrap_or_default();
+        let used = Used { free_at, hour, day };
+        Ok(Some(Self { allowed: rate.allows(&used, now), name, rate, used }))
+    }
+
+    /// At most so many of `wanted`.
+    pub(super) fn most(&self, wanted: i64) -> i64 {
+        match self.allowed {
+            Allowed::Now(n) => n.min(wanted),
+            Allowed::NotBefore(_) => 0,
+        }
+    }
+
+    /// Writes that `n` were given out; what is older than a day is forgotten.
+    pub(super) async fn take(&self, tx: &mut Conn, now: i64, n: i64) -> Result<(), Error> {
+        if n == 0 {
+            return Ok(());
+        }
+        let sql = "UPDATE rate_pace SET free_at = $2 WHERE name = $1";
+        tx.execute(sql, values![&self.name, self.rate.free_at(&self.used, now, n)]).await?;
+        let sql = "INSERT INTO rate_used (name, slot, n) VALUES ($1, $2, $3) ON CONFLICT (name, slot) DO UPDATE SET n = rate_used.n + $3";
+        tx.execute(sql, values![&self.name, slot(now), n]).await?;
+        let sql = "DELETE FROM rate_used WHERE name = $1 AND slot < $2";
+        tx.execute(sql, values![&self.name, first_slots(now).1]).await?;
+        Ok(())
+    }
+}
+
+/// A provider that has mail due.
+#[derive(Debug, FromRow)]
+pub(super) struct Due {
+    pub(super) name: String,
+    rests_until: Option<i64>,
+}
+
+impl Due {
+    /// How many of `wanted` may be given out beside those under way, where it rests or did so lately (S-59).
+    pub(super) async fn most(&self, tx: &mut Conn, now: i64, wanted: i64) -> Result<i64, Error> {
+        let Some(ceiling) = self.rests_until.and_then(|until| ceiling(until, now)) else { return Ok(wanted) };
+        let sql = "SELECT COUNT(*) FROM delivery WHERE state = 'sending' AND provider = $1";
+        Ok((ceiling - tx.number(sql, values![&self.name]).await?).clamp(0, wanted))
+    }
+}
+
+/// The providers that have mail due, by name: whoever asks for several rations asks in one order, so that daemons do not wait for each
+/// other.
+pub(super) async fn due(tx: &mut Conn, now: i64) -> Result<Vec<Due>, Error> {
+    let sql = "SELECT name, rests_until FROM provider p
+               WHERE EXISTS (SELECT 1 FROM delivery d WHERE d.state = 'queued' AND d.provider = p.name AND d.due_at <= $1) ORDER BY name";
+    tx.all(sql, values![now]).await
+}
+
+impl Store {
+    /// Makes the providers of the configuration those that mail is counted by, also for what is queued already. Called when a daemon
+    /// starts; where several share the database the last one's configuration is everybody's. `false` where nothing changed.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn set_providers(&self, rates: &Rates) -> Result<bool, Error> {
+        let wanted = rates.providers.iter().flat_map(|(name, p)| p.domains.iter().map(move |domain| (domain.clone(), name.clone())));
+        let mut wanted: Vec<(String, String)> = wanted.collect();
+        wanted.sort();
+        let mut tx = self.db.begin().await?;
+        let kept: Vec<(String, String)> = tx.all("SELECT domain, provider FROM provider_domain ORDER BY domain", vec![]).await?;
+        if kept == wanted {
+            return Ok(false);
+        }
+        tx.execute("DELETE FROM provider_domain", vec![]).await?;
+        let pairs = tx.dialect().each(1);
+        let sql = format!("INSERT INTO provider_domain (domain, provider) SELECT value ->> 0, value ->> 1 FROM {pairs}");
+        tx.execute(&sql, vec![json(&wanted)]).await?;
+        let names: Vec<[&String; 1]> = rates.providers.keys().map(|name| [name]).collect();
+        let sql = format!("INSERT INTO provider (name) SELECT value ->> 0 FROM {pairs} WHERE true ON CONFLICT (name) DO NOTHING");
+        tx.execute(&sql, vec![json(&names)]).await?;
+        // nothing waits for a provider that nobody asks for any more
+        let provider = provider_of("(SELECT c.address_key FROM contact c WHERE c.id = delivery.contact_id)", tx.dialect());
+        let sql = format!("UPDATE delivery SET provider = {provider} WHERE state = 'queued' AND provider <> {provider}");
+        tx.execute(&sql, vec![]).await?;
+        // one that is under way may still come back to the queue
+        let sql = "DELETE FROM provider WHERE name <> '' AND name NOT IN (SELECT provider FROM provider_domain)
+                   AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.state = 'sending' AND d.provider = provider.name)";
+        tx.execute(sql, vec![]).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// A provider told us to slow down: nothing is given out for it before `until` (S-59). `false` where it rests so long already.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn rest_provider(&self, now: i64, name: &str, until: i64, why: &str) -> Result<bool, Error> {
+        let mut tx = self.db.begin().await?;
+        let sql = "UPDATE provider SET rests_until = $2, why = $3 WHERE name = $1 AND (rests_until IS NULL OR rests_until < $2)";
+        let changed = tx.execute(sql, values![name, until, why]).await? > 0;
+        if changed {
+            let detail = serde_json::json!({ "provider": name, "until": until, "why": why });
+            event::write(&mut tx, now, &[Event::new("provider.rests", Cause::Relay).detail(detail)]).await?;
+        }
+        tx.commit().await?;
+        Ok(changed)
+    }
+
+    /// Gives back what was given out through the relay `host` and did not leave: so many notices, and these deliveries.
+    ///
+    /// # Errors
+    /// Where the database fails; then it stays counted.
+    pub async fn give_back_rate(&self, now: i64, host: &str, rates: &Rates, notices: i64, deliveries: &[i64]) -> Result<(), Error> {
+        let mut tx = self.db.begin().await?;
+        let sql = format!("SELECT provider, COUNT(*) FROM delivery WHERE id {} GROUP BY provider", tx.dialect().among(1));
+        let of_providers: Vec<(String, i64)> = tx.all(&sql, vec![db::ids(deliveries)]).await?;
+        let all = notices + of_providers.iter().map(|(_, n)| n).sum::<i64>();
+        let limited = of_providers.iter().filter(|(name, _)| rates.of(name).is_limited());
+        let relay = rates.relay.is_limited().then_some((Counted::Relay(host), all));
+        for (counted, n) in relay.into_iter().chain(limited.map(|(name, n)| (Counted::Provider(name), *n))) {
+            let sql = "UPDATE rate_used SET n = CASE WHEN n > $3 THEN n - $3 ELSE 0 END WHERE name = $1 AND slot = $2";
+            tx.execute(sql, values![counted.name(), slot(now), n]).await?;
+        }
+        tx.commit().await
+    }
+}
+
+/// The provider of an address, as a statement's expression: '' where there is none.
+pub(super) fn provider_of(address_key: &str, dialect: db::Dialect) -> String {
+    let domain = dialect.domain_of(address_key);
+    format!("COALESCE((SELECT p.provider FROM provider_domain p WHERE p.domain = {domain}), '')")
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Value {
+    Value::from(serde_json::json!(value).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::address::Address;
+    use crate::model::contact::Person;
+    use crate::model::rate::Provider;
+    use crate::store::tests::{sending, sending_to, stores};
+    use crate::store::{Claim, Fate, Settled};
+
+    const NOW: i64 = 1_795_500_000_000;
+
+    fn rates(relay: Rate, providers: &[(&str, &str, Rate)]) -> Rates {
+        let provider = |domain: &str, rate| Provider { domains: vec![domain.into()], rate, ..Provider::default() };
+        Rates { relay, providers: providers.iter().map(|(name, domain, rate)| ((*name).into(), provider(domain, *rate))).collect() }
+    }
+
+    async fn claim(store: &Store, now: i64, limit: i64, rates: &Rates) -> Claim {
+        store.claim_due(now, limit, ("d1", now + 60_000), ("relay.example", rates)).await.unwrap()
+    }
+
+    /// To three domains, `n` each.
+    async fn sending_to_each(store: &Store, n: usize) {
+        let domains = ["example.org", "gmail.com", "hotmail.se"];
+        let person = |i: usize| Person::new(Address::parse(&format!("p{i}@{}", domains[i % 3])).unwrap());
+        store.import(NOW, "chefer", "people.csv", (0..n * 3).map(person)).await.unwrap();
+        sending(store, n * 3).await;
+    }
+
+    fn of<'a>(claim: &'a Claim, provider: &'a str) -> impl Iterator<Item = i64> + 'a {
+        claim.deliveries.iter().filter(move |d| d.provider == provider).map(|d| d.id)
+    }
+
+    /// S-89: daemons that share a database share what the relay lets through, and a restart forgets nothing.
+    #[tokio::test]
+    async fn a_relay_gets_no_more_than_its_rate_from_all_daemons() {
+        for (store, _dir) in stores().await {
+            sending_to(&store, 40).await;
+            let rates = rates(Rate { per_hour: 25, ..Rate::default() }, &[]);
+            let mut tasks = tokio::task::JoinSet::new();
+            for _ in 0..4 {
+                let (store, rates) = (store.clone(), rates.clone());
+                tasks.spawn(async move {
+                    let mut claimed = 0;
+                    loop {
+                        let claim = claim(&store, NOW, 3, &rates).await;
+                        claimed += claim.deliveries.len();
+                        if let Some(at) = claim.not_before {
+                            assert!(at > NOW);
+                            return claimed;
+                        }
+                    }
+                });
+            }
+            assert_eq!(tasks.join_all().await.iter().sum::<usize>(), 25);
+            assert!(claim(&store, NOW + 3_500_000, 99, &rates).await.deliveries.is_empty());
+            assert_eq!(claim(&store, NOW + 4_200_000, 99, &rates).await.deliveries.len(), 15);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_did_not_leave_does_not_count() {
+        for (store, _dir) in stores().await {
+            sending_to(&store, 20).await;
+            let rates = rates(Rate { per_day: 10, ..Rate::default() }, &[]);
+            let claimed = claim(&store, NOW, 99, &rates).await.deliveries;
+            assert_eq!(claimed.len(), 10);
+            let back: Vec<i64> = claimed.iter().take(4).map(|d| d.id).collect();
+            let end = |id: &i64| Settled { id: *id, fate: Fate::Untouched(NOW), code: None, reply: String::new(), hard: false, attempt: 1 };
+            store.settle_deliveries(NOW, "d1", &back.iter().map(end).collect::<Vec<_>>()).await.unwrap();
+            store.give_back_rate(NOW, "relay.example", &rates, 0, &back).await.unwrap();
+            assert_eq!(claim(&store, NOW, 99, &rates).await.deliveries.len(), 4);
+        }
+    }
+
+    /// S-59: one that must wait holds nobody up, and none takes all.
+    #[tokio::test]
+    async fn each_provider_has_its_own_rate_and_a_fair_share() {
+        for (store, _dir) in stores().await {
+            let slow = Rate { per_minute: 1, ..Rate::default() };
+            let rates = rates(Rate::default(), &[("google", "gmail.com", Rate::default()), ("microsoft", "hotmail.se", slow)]);
+            assert!(store.set_providers(&rates).await.unwrap());
+            assert!(!store.set_providers(&rates).await.unwrap(), "nothing changed");
+            sending_to_each(&store, 20).await;
+            let first = claim(&store, NOW, 12, &rates).await;
+            assert_eq!(first.deliveries.len(), 12);
+            assert_eq!(of(&first, "microsoft").count(), 1);
+            assert!(of(&first, "google").count() >= 4 && of(&first, "").count() >= 4);
+            assert_eq!(claim(&store, NOW + 1, 99, &rates).await.deliveries.len(), 20 + 20 + 20 - 12 - 19, "all but those that wait");
+            assert!(claim(&store, NOW + 59_000, 99, &rates).await.deliveries.is_empty());
+            assert_eq!(of(&claim(&store, NOW + 60_001, 99, &rates).await, "microsoft").count(), 1);
+        }
+    }
+
+    /// S-59: nothing while it rests, then one at a time, and one more each minute.
+    #[tokio::test]
+    async fn a_provider_that_rests_is_left_alone_and_begun_with_slowly() {
+        for (store, _dir) in stores().await {
+            let rates = rates(Rate::default(), &[("google", "gmail.com", Rate::default())]);
+            store.set_providers(&rates).await.unwrap();
+            sending_to_each(&store, 10).await;
+            assert!(store.rest_provider(NOW, "google", NOW + 600_000, "450 4.7.28").await.unwrap());
+            assert!(!store.rest_provider(NOW, "google", NOW + 600_000, "450 4.7.28").await.unwrap());
+            assert_eq!(of(&claim(&store, NOW, 99, &rates).await, "google").count(), 0);
+            assert_eq!(of(&claim(&store, NOW + 600_000, 99, &rates).await, "google").count(), 1);
+            assert_eq!(of(&claim(&store, NOW + 600_000, 99, &rates).await, "google").count(), 0, "one is under way");
+            assert_eq!(of(&claim(&store, NOW + 660_000, 99, &rates).await, "google").count(), 1, "two may be");
+            assert_eq!(of(&claim(&store, NOW + 3_600_000, 99, &rates).await, "google").count(), 8);
+        }
+    }
+
+    /// Nobody is left out when the configuration changes.
+    #[tokio::test]
+    async fn what_waits_for_a_provider_that_is_gone_waits_no_more() {
+        for (store, _dir) in stores().await {
+            let none = Rate { per_day: 1, ..Rate::default() };
+            store.set_providers(&rates(Rate::default(), &[("google", "gmail.com", none)])).await.unwrap();
+            sending_to_each(&store, 3).await;
+            store.set_providers(&rates(Rate::default(), &[("microsoft", "hotmail.se", none)])).await.unwrap();
+            let claimed = claim(&store, NOW, 99, &rates(Rate::default(), &[])).await;
+            assert_eq!((of(&claimed, "").count(), of(&claimed, "microsoft").count()), (6, 3));
+        }
+    }
+}
