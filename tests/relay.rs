@@ -27,6 +27,48 @@ fn a_relay_that_is_down_delays_and_nothing_else() {
     assert!(daemon.term().success());
 }
 
+/// S-89: what the relay may be given in an hour is counted over a kill.
+#[test]
+fn no_more_leaves_than_the_relay_may_be_given_whatever_is_killed() {
+    let sink = Sink::start();
+    let home = invite(30, Settings { relay_too: "per_hour = 12\n", ..settings(&sink) });
+    let daemon = home.serve();
+    sink.wait_for(12);
+    daemon.kill9();
+    let daemon = home.serve();
+    status(&home, "the rest waiting", |s| s["sending"] == 0);
+    std::thread::sleep(A_WHILE);
+    assert_eq!(sink.received().len(), 12);
+    assert!(daemon.term().success());
+}
+
+/// S-59: a provider that says "slow down" is left alone, and nobody else waits.
+#[test]
+fn a_provider_that_says_slow_down_holds_up_nobody_else() {
+    let sink = Sink::script().rule(When::To(guest(0)), Act::RefuseRecipient("450 4.7.28 unusual rate".into())).start();
+    let provider = "[providers.guests]\ndomains = [\"guests.example.org\"]\nrest_on = [\"4.7.28\"]\n";
+    let home = Home::init(Settings { sections_too: provider, connections: 1, ..settings(&sink) });
+    let others = (0..40).map(|n| format!("other{n}@elsewhere.example.org;B\n"));
+    let rows: String = (0..40).map(|n| format!("{};A\n", guest(n))).chain(others).collect();
+    home.write("people.csv", format!("e-post;förnamn\n{rows}"));
+    home.write("natverk.md", INVITATION);
+    for command in [
+        ["contacts", "import", "people.csv", "--list", "chefer"].as_slice(),
+        &["campaign", "add", "natverk.md"],
+        &["campaign", "start", "natverk"],
+    ] {
+        home.ok(command);
+    }
+    let daemon = home.serve();
+    daemon.wait_for_log("told to slow down: nothing leaves for it meanwhile");
+    let to_others = || sink.received().iter().filter(|m| m.to[0].contains("elsewhere")).count();
+    wait::until("all others", wait::LONG, || (to_others() == 40).then_some(()));
+    std::thread::sleep(A_WHILE);
+    assert!(sink.received().len() < 80 - 16, "the provider rests");
+    assert_eq!(status(&home, "a status", |_| true)["failed"], 0);
+    assert!(daemon.term().success());
+}
+
 /// S-77: 421 rests the relay, not the message.
 #[test]
 fn a_421_rests_the_relay_and_the_mail_goes_later() {

@@ -19,7 +19,6 @@ use tokio::time::Instant;
 use super::serve::stop_signal;
 use super::{Exit, Failure, show, status};
 use crate::clock::Clock;
-use crate::model::rate::Rates;
 use crate::config::{Config, IntakeConfig, LogConfig, LogFormat, OutboxConfig, Sender};
 use crate::daemon::{Daemon, Sockets};
 use crate::demo::carry::carry;
@@ -30,6 +29,7 @@ use crate::demo::sample::{Expected, HeadlessAnswer, ORGANISER, ORGANISER_NAME, S
 use crate::model::address::{Address, Mailbox};
 use crate::model::campaign::CampaignFile;
 use crate::model::inbound::Intent;
+use crate::model::rate::Rates;
 use crate::model::token::Keys;
 use crate::store::{OnUncertain, Recent, Store};
 use crate::wire::listener::{self, Handler, Listener, ListenerSettings, Protocol, Refusal};

@@ -166,7 +166,9 @@ mod tests {
 
             store.import(now.timestamp_millis(), "alla", "people.csv", [person(700, "Firm")].into_iter()).await.unwrap();
             store.resume_campaign(now.timestamp_millis(), "fest").await.unwrap();
-            let claim = async |store: &Store| store.claim_due(clock.millis(), 10, ("d1", clock.millis() + 60_000), ("relay", &Rates::default())).await.unwrap().deliveries;
+            let claim = async |store: &Store| {
+                store.claim_due(clock.millis(), 10, ("d1", clock.millis() + 60_000), ("relay", &Rates::default())).await.unwrap().deliveries
+            };
             assert!(claim(&store).await.is_empty());
             assert_eq!(check_opened(&store, &sender, &clock).await.unwrap(), 1);
             assert_eq!(claim(&store).await.len(), 10);

@@ -42,6 +42,10 @@ pub(crate) struct Settings {
     pub(crate) web: String,
     /// Who gets notices.
     pub(crate) notify: String,
+    /// Further lines of the section on the relay.
+    pub(crate) relay_too: &'static str,
+    /// Further sections.
+    pub(crate) sections_too: &'static str,
 }
 
 impl Default for Settings {
@@ -58,6 +62,8 @@ impl Default for Settings {
             maildir: String::new(),
             web: "127.0.0.1:0".into(),
             notify: "monica@guests.example.org".into(),
+            relay_too: "",
+            sections_too: "",
         }
     }
 }
@@ -76,6 +82,8 @@ impl Settings {
             maildir,
             web,
             notify,
+            relay_too,
+            sections_too,
             ..
         } = self;
         let (host, port) = (self.relay.ip(), self.relay.port());
@@ -97,7 +105,7 @@ host = "{host}"
 port = {port}
 tls = "none"
 connections = {connections}
-
+{relay_too}
 [outbox]
 lease_seconds = {lease_seconds}
 retry_first_seconds = {retry_first_seconds}
@@ -113,7 +121,7 @@ listen = "{web}"
 
 [log]
 format = "json"
-"#
+{sections_too}"#
         )
     }
 }

@@ -30,8 +30,8 @@ use crate::wire::smtp::RelaySettings;
 
 use desk::Desk;
 use gate::Gate;
-use pacer::Pacer;
 pub use lane::{Lane, Step};
+use pacer::Pacer;
 pub use prepared::{Prepared, organiser};
 pub use settler::{End, Settler, settler};
 

@@ -70,7 +70,9 @@ impl Pacer {
 
 fn says_slow_down(provider: &Provider, reply: &Reply) -> bool {
     let code = reply.enhanced.map(|(class, subject, detail)| format!("{class}.{subject}.{detail}"));
-    let says = |sign: &String| code.as_deref() == Some(sign) || reply.text.split(|c: char| !c.is_alphanumeric() && c != '-').any(|word| word == sign);
+    let says = |sign: &String| {
+        code.as_deref() == Some(sign) || reply.text.split(|c: char| !c.is_alphanumeric() && c != '-').any(|word| word == sign)
+    };
     provider.rest_on.iter().any(says)
 }
 
