@@ -36,13 +36,24 @@ impl Postfix {
         Self::try_start(routes).unwrap_or_else(|why| panic!("{why}"))
     }
 
+    /// One that takes mail for every guest and throws it away, on this address, with further settings, which win.
+    #[track_caller]
+    pub(crate) fn that_discards(on: SocketAddr, settings: &str) -> Self {
+        let routes = Routes { guests: &[], mailboxes: on, replies: on };
+        let all = format!("virtual_mailbox_maps = static:known\nvirtual_transport = discard:\n{settings}");
+        Self::with_settings(&routes, on.port(), &all).unwrap_or_else(|why| panic!("{why}"))
+    }
+
     fn try_start(routes: &Routes<'_>) -> Result<Self, String> {
+        Self::with_settings(routes, port::free(), "")
+    }
+
+    fn with_settings(routes: &Routes<'_>, port: u16, settings: &str) -> Result<Self, String> {
         let dir = process::directory("postfix", None);
-        let port = port::free();
         process::folder(&dir.path().join("queue"), None);
         process::folder(&dir.path().join("data"), Some(servers::user("postfix")));
         let config = process::folder(&dir.path().join("config"), None);
-        fs::write(config.join("main.cf"), main_cf(dir.path(), routes)).unwrap();
+        fs::write(config.join("main.cf"), main_cf(dir.path(), routes) + settings).unwrap();
         fs::write(config.join("master.cf"), master_cf(port)).unwrap();
 
         // the check makes the queue's folders, and complains about what does not fit
@@ -137,6 +148,7 @@ error      unix - - n -    - error
 retry      unix - - n -    - error
 discard    unix - - n -    - discard
 lmtp       unix - - n -    - lmtp
+tlsmgr     unix - - n 1000? 1 tlsmgr
 anvil      unix - - n -    1 anvil
 scache     unix - - n -    1 scache
 postlog    unix-dgram n - n - 1 postlogd

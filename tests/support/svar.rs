@@ -42,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) web: String,
     /// Who gets notices.
     pub(crate) notify: String,
+    /// How the relay is spoken to.
+    pub(crate) tls: &'static str,
     /// Further lines of the section on the relay.
     pub(crate) relay_too: &'static str,
     /// Further sections.
@@ -62,6 +64,7 @@ impl Default for Settings {
             maildir: String::new(),
             web: "127.0.0.1:0".into(),
             notify: "monica@guests.example.org".into(),
+            tls: "none",
             relay_too: "",
             sections_too: "",
         }
@@ -82,6 +85,7 @@ impl Settings {
             maildir,
             web,
             notify,
+            tls,
             relay_too,
             sections_too,
             ..
@@ -103,7 +107,7 @@ reply = "svar@natverket.example.org"
 [relay]
 host = "{host}"
 port = {port}
-tls = "none"
+tls = "{tls}"
 connections = {connections}
 {relay_too}
 [outbox]
