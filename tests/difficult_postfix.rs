@@ -10,7 +10,7 @@ use std::thread;
 use super::support::postfix::Postfix;
 use super::support::stage::{guest, invite, status};
 use super::support::svar::{Home, Settings};
-use super::support::{port, servers, wait};
+use super::support::{port, process, servers, wait};
 
 /// What Postfix asked at RCPT: `(sender, recipient)`, in order.
 type Asked = Arc<Mutex<Vec<(String, String)>>>;
@@ -105,8 +105,9 @@ fn a_postfix_that_goes_away_and_comes_back_gets_the_rest_once() {
     });
     let home = invite(120, settings(on));
     // a log that outlives it, since it may take a last mail while it ends
-    let log = home.path("mail.log");
-    let logging = format!("maillog_file = {}\nmaillog_file_prefixes = /\n", log.display());
+    let logs = process::directory("maillog", Some(servers::user("postfix")));
+    let log = logs.path().join("mail.log");
+    let logging = format!("maillog_file = {}\nmaillog_file_prefixes = {}\n", log.display(), logs.path().display());
     let postfix = Postfix::that_discards(on, &(with_policy(address) + &logging));
     let daemon = home.serve();
     status(&home, "some of them sent", |s| s["sent"].as_i64().unwrap() > 10);

@@ -53,7 +53,7 @@ impl Postfix {
         process::folder(&dir.path().join("queue"), None);
         process::folder(&dir.path().join("data"), Some(servers::user("postfix")));
         let config = process::folder(&dir.path().join("config"), None);
-        fs::write(config.join("main.cf"), main_cf(dir.path(), routes) + settings).unwrap();
+        fs::write(config.join("main.cf"), with(&main_cf(dir.path(), routes), settings)).unwrap();
         fs::write(config.join("master.cf"), master_cf(port)).unwrap();
 
         // the check makes the queue's folders, and complains about what does not fit
@@ -80,6 +80,15 @@ impl Postfix {
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.server.dir().join("mail.log")).unwrap_or_default()).into_owned()
     }
+}
+
+/// The settings with others in their place. None stands twice: of each such line every process logs a warning when it starts, and if
+/// these fill the socket before the process is there that empties it, Postfix stands still.
+fn with(main_cf: &str, others: &str) -> String {
+    let key = |line: &str| line.split('=').next().unwrap_or("").trim().to_owned();
+    let replaced: Vec<String> = others.lines().map(key).collect();
+    let kept = main_cf.lines().filter(|line| !replaced.contains(&key(line)));
+    kept.chain(others.lines()).map(|line| format!("{line}\n")).collect()
 }
 
 fn main_cf(dir: &Path, routes: &Routes<'_>) -> String {
