@@ -25,7 +25,7 @@ CREATE TABLE rate_pace (
     free_at BIGINT NOT NULL
 );
 
--- Whose mailbox it is: what is due is looked for provider by provider, so that one that must wait is not read again and again.
+-- Whose mailbox it is. What is due is looked for by edition and provider, so that what must wait is not read again and again.
 ALTER TABLE delivery ADD COLUMN provider TEXT NOT NULL DEFAULT '';
 DROP INDEX delivery_due;
-CREATE INDEX delivery_due ON delivery (provider, due_at, id) WHERE state = 'queued';
+CREATE INDEX delivery_due ON delivery (edition_id, provider, due_at, id) WHERE state = 'queued';

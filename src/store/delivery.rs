@@ -11,7 +11,7 @@ use sqlx::FromRow;
 use super::contact::PersonRow;
 use super::db::{self, Conn, values, without_nul};
 use super::notice::ClaimedNotice;
-use super::rate::{self, Counted, Ration};
+use super::rate::{self, Counted, OPEN, Ration};
 use super::suppression::{self, Suppress};
 use super::{Error, Store, event, notice};
 use crate::model::contact::Contact;
@@ -160,12 +160,11 @@ impl Fate {
     }
 }
 
-/// `+d.edition_id` keeps SQLite on the index of what is due; PostgreSQL takes it as a plain number.
+/// Of one edition and one provider, so that nothing is read that may not leave.
 const CLAIM: &str = "
     WITH due AS MATERIALIZED (
         SELECT d.id FROM delivery d
-        WHERE d.state = 'queued' AND d.provider = $5 AND d.due_at <= $1
-          AND +d.edition_id NOT IN (SELECT e.id FROM edition e JOIN campaign c ON c.id = e.campaign_id WHERE c.state <> 'active' OR e.checked_at IS NULL)
+        WHERE d.state = 'queued' AND d.edition_id = $5 AND d.provider = $6 AND d.due_at <= $1
         ORDER BY d.due_at, d.id LIMIT $2 {lock})
     UPDATE delivery SET state = 'sending', attempts = attempts + 1, leased_by = $3, leased_until = $4,
         composed_at = COALESCE(composed_at, $1)
@@ -177,10 +176,14 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn more_is_due(&self, now: i64, others: i64) -> Result<bool, Error> {
-        let sql = "SELECT COUNT(*) FROM (SELECT id FROM notice WHERE state = 'queued' AND due_at <= $1
-                       UNION ALL SELECT d.id FROM provider p JOIN delivery d ON d.provider = p.name
-                           WHERE d.state = 'queued' AND d.due_at <= $1 LIMIT $2) AS due";
-        Ok(self.db.read().await?.number(sql, values![now, others + 1]).await? > others)
+        let sql = format!(
+            "WITH RECURSIVE {OPEN}
+             SELECT COUNT(*) FROM (SELECT id FROM notice WHERE state = 'queued' AND due_at <= $1
+                 UNION ALL SELECT d.id FROM open e CROSS JOIN provider p
+                     JOIN delivery d ON d.state = 'queued' AND d.edition_id = e.id AND d.provider = p.name AND d.due_at <= $1
+                 LIMIT $2) AS due"
+        );
+        Ok(self.db.read().await?.number(&sql, values![now, others + 1]).await? > others)
     }
 
     /// Claims up to `limit` of what is due, for `holder`, until `leased_until`, in one transaction, as far as the `rates` of the relay
@@ -378,30 +381,34 @@ impl Store {
     }
 }
 
-/// One provider's part in a claim.
-struct Part {
+/// What a provider may be given in a claim.
+struct Share {
     provider: String,
     ration: Option<Ration>,
-    most: i64,
+    left: i64,
+    given: i64,
 }
 
-/// Claims deliveries that are due, of each provider the same share as far as it has so many and its rate lets, and of those that have
-/// more what is left.
+/// Claims deliveries that are due: of each edition and provider the same share, as far as it has so many and the provider's rate lets, and
+/// of those that have more what is left. So forty guests do not wait behind a newsletter to a million, and none takes all.
 async fn claim_fairly(tx: &mut Conn, now: i64, limit: i64, holder: (&str, i64), rates: &Rates) -> Result<Vec<Claimed>, Error> {
     let (mut ids, mut left, mut more) = (Vec::new(), limit, Vec::new());
-    let parts = parts(tx, now, limit, rates).await?;
-    for (n, part) in parts.iter().enumerate() {
-        let share = left.unsigned_abs().div_ceil((parts.len() - n) as u64).cast_signed().min(part.most);
-        let claimed = claim(tx, now, share, holder, &part.provider, &mut ids).await?;
-        match &part.ration {
-            Some(ration) => ration.take(tx, now, claimed).await?,
-            None if claimed == share && part.most >= limit => more.push(&part.provider),
-            None => {}
+    let (parts, mut shares) = if limit > 0 { parts(tx, now, limit, rates).await? } else { Default::default() };
+    for (n, (edition, at)) in parts.iter().enumerate() {
+        let part = left.unsigned_abs().div_ceil((parts.len() - n) as u64).cast_signed();
+        let claimed = claim(tx, now, part, holder, *edition, &mut shares[*at], &mut ids).await?;
+        if claimed == part {
+            more.push((edition, at));
         }
         left -= claimed;
     }
-    for provider in more {
-        left -= claim(tx, now, left, holder, provider, &mut ids).await?;
+    for (edition, at) in more {
+        left -= claim(tx, now, left, holder, *edition, &mut shares[*at], &mut ids).await?;
+    }
+    for share in shares {
+        if let Some(ration) = share.ration {
+            ration.take(tx, now, share.given).await?;
+        }
     }
     if ids.is_empty() {
         return Ok(Vec::new());
@@ -411,35 +418,45 @@ async fn claim_fairly(tx: &mut Conn, now: i64, limit: i64, holder: (&str, i64), 
     rows.into_iter().map(Claimed::try_from).collect()
 }
 
-/// Who may be claimed of and how many, none always first.
-async fn parts(tx: &mut Conn, now: i64, limit: i64, rates: &Rates) -> Result<Vec<Part>, Error> {
-    if limit <= 0 {
-        return Ok(Vec::new());
-    }
-    let mut parts = Vec::new();
+/// The editions and providers that have something due, none always first, and what each provider may be given.
+async fn parts(tx: &mut Conn, now: i64, limit: i64, rates: &Rates) -> Result<(Vec<(i64, usize)>, Vec<Share>), Error> {
+    let (mut parts, mut shares) = (Vec::new(), Vec::<Share>::new());
     for due in rate::due(tx, now).await? {
-        let ration = Ration::of(tx, now, Counted::Provider(&due.name), rates.of(&due.name)).await?;
-        let most = due.most(tx, now, limit).await?;
-        let most = ration.as_ref().map_or(most, |ration| ration.most(most));
-        if most > 0 {
-            parts.push(Part { provider: due.name, ration, most });
+        if shares.last().is_none_or(|share| share.provider != due.provider) {
+            let ration = Ration::of(tx, now, Counted::Provider(&due.provider), rates.of(&due.provider)).await?;
+            let most = due.most(tx, now, limit).await?;
+            let left = ration.as_ref().map_or(most, |ration| ration.most(most));
+            shares.push(Share { provider: due.provider, ration, left, given: 0 });
         }
+        parts.push((due.edition_id, shares.len() - 1));
     }
+    parts.retain(|(_, at)| shares[*at].left > 0);
     if let Some(first) = usize::try_from(now).unwrap_or(0).checked_rem(parts.len()) {
         parts.rotate_left(first);
     }
-    Ok(parts)
+    Ok((parts, shares))
 }
 
-/// Claims of one provider what has been due longest, and adds the ids; how many.
-async fn claim(tx: &mut Conn, now: i64, limit: i64, holder: (&str, i64), provider: &str, ids: &mut Vec<i64>) -> Result<i64, Error> {
+/// Claims what has been due longest of one edition and provider, and adds the ids; how many.
+async fn claim(
+    tx: &mut Conn,
+    now: i64,
+    limit: i64,
+    holder: (&str, i64),
+    edition: i64,
+    share: &mut Share,
+    ids: &mut Vec<i64>,
+) -> Result<i64, Error> {
+    let limit = limit.min(share.left);
     if limit <= 0 {
         return Ok(0);
     }
     let sql = CLAIM.replace("{lock}", tx.dialect().skip_locked());
-    let claimed: Vec<(i64,)> = tx.all(&sql, values![now, limit, holder.0, holder.1, provider]).await?;
+    let claimed: Vec<(i64,)> = tx.all(&sql, values![now, limit, holder.0, holder.1, edition, &share.provider]).await?;
     ids.extend(claimed.iter().map(|(id,)| id));
-    Ok(i64::try_from(claimed.len()).unwrap_or(limit))
+    let claimed = i64::try_from(claimed.len()).unwrap_or(limit);
+    (share.left, share.given) = (share.left - claimed, share.given + claimed);
+    Ok(claimed)
 }
 
 /// The same line for each of several deliveries, by the clock.

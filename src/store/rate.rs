@@ -77,10 +77,22 @@ impl Ration {
     }
 }
 
-/// A provider that has mail due.
+/// The editions that have something queued and may leave, in a table `open`: found by as many steps through the index as there are
+/// editions, however much each has queued.
+pub(super) const OPEN: &str = "
+    waiting (id) AS (
+        SELECT MIN(edition_id) FROM delivery WHERE state = 'queued'
+        UNION ALL
+        SELECT (SELECT MIN(d.edition_id) FROM delivery d WHERE d.state = 'queued' AND d.edition_id > w.id) FROM waiting w WHERE w.id IS NOT NULL),
+    open (id) AS (
+        SELECT e.id FROM waiting w JOIN edition e ON e.id = w.id JOIN campaign c ON c.id = e.campaign_id
+        WHERE c.state = 'active' AND e.checked_at IS NOT NULL)";
+
+/// An edition and a provider that have mail due.
 #[derive(Debug, FromRow)]
 pub(super) struct Due {
-    pub(super) name: String,
+    pub(super) edition_id: i64,
+    pub(super) provider: String,
     rests_until: Option<i64>,
 }
 
@@ -89,16 +101,19 @@ impl Due {
     pub(super) async fn most(&self, tx: &mut Conn, now: i64, wanted: i64) -> Result<i64, Error> {
         let Some(ceiling) = self.rests_until.and_then(|until| ceiling(until, now)) else { return Ok(wanted) };
         let sql = "SELECT COUNT(*) FROM delivery WHERE state = 'sending' AND provider = $1";
-        Ok((ceiling - tx.number(sql, values![&self.name]).await?).clamp(0, wanted))
+        Ok((ceiling - tx.number(sql, values![&self.provider]).await?).clamp(0, wanted))
     }
 }
 
-/// The providers that have mail due, by name: whoever asks for several rations asks in one order, so that daemons do not wait for each
-/// other.
+/// What has mail due, by provider: whoever asks for several rations asks in one order, so that daemons do not wait for each other.
 pub(super) async fn due(tx: &mut Conn, now: i64) -> Result<Vec<Due>, Error> {
-    let sql = "SELECT name, rests_until FROM provider p
-               WHERE EXISTS (SELECT 1 FROM delivery d WHERE d.state = 'queued' AND d.provider = p.name AND d.due_at <= $1) ORDER BY name";
-    tx.all(sql, values![now]).await
+    let sql = format!(
+        "WITH RECURSIVE {OPEN}
+         SELECT e.id AS edition_id, p.name AS provider, p.rests_until FROM open e CROSS JOIN provider p
+         WHERE EXISTS (SELECT 1 FROM delivery d WHERE d.state = 'queued' AND d.edition_id = e.id AND d.provider = p.name AND d.due_at <= $1)
+         ORDER BY p.name, e.id"
+    );
+    tx.all(&sql, values![now]).await
 }
 
 impl Store {
