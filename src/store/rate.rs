@@ -78,12 +78,13 @@ impl Ration {
 }
 
 /// The editions that have something queued and may leave, in a table `open`: found by as many steps through the index as there are
-/// editions, however much each has queued.
+/// editions, however much each has queued. The orders are the index's, so that PostgreSQL takes no other.
 pub(super) const OPEN: &str = "
     waiting (id) AS (
-        SELECT MIN(edition_id) FROM delivery WHERE state = 'queued'
+        SELECT (SELECT d.edition_id FROM delivery d WHERE d.state = 'queued' ORDER BY d.edition_id, d.provider, d.due_at, d.id LIMIT 1)
         UNION ALL
-        SELECT (SELECT MIN(d.edition_id) FROM delivery d WHERE d.state = 'queued' AND d.edition_id > w.id) FROM waiting w WHERE w.id IS NOT NULL),
+        SELECT (SELECT d.edition_id FROM delivery d WHERE d.state = 'queued' AND d.edition_id > w.id
+                ORDER BY d.edition_id, d.provider, d.due_at, d.id LIMIT 1) FROM waiting w WHERE w.id IS NOT NULL),
     open (id) AS (
         SELECT e.id FROM waiting w JOIN edition e ON e.id = w.id JOIN campaign c ON c.id = e.campaign_id
         WHERE c.state = 'active' AND e.checked_at IS NOT NULL)";
@@ -105,12 +106,14 @@ impl Due {
     }
 }
 
-/// What has mail due, by provider: whoever asks for several rations asks in one order, so that daemons do not wait for each other.
+/// What has mail due, by provider: whoever asks for several rations asks in one order, so that daemons do not wait for each other. The
+/// order and limit keep PostgreSQL from reading all that is due to know that something is (528 ms of a million, and 1 with them).
 pub(super) async fn due(tx: &mut Conn, now: i64) -> Result<Vec<Due>, Error> {
     let sql = format!(
         "WITH RECURSIVE {OPEN}
          SELECT e.id AS edition_id, p.name AS provider, p.rests_until FROM open e CROSS JOIN provider p
-         WHERE EXISTS (SELECT 1 FROM delivery d WHERE d.state = 'queued' AND d.edition_id = e.id AND d.provider = p.name AND d.due_at <= $1)
+         WHERE (SELECT d.id FROM delivery d WHERE d.state = 'queued' AND d.edition_id = e.id AND d.provider = p.name AND d.due_at <= $1
+                ORDER BY d.due_at, d.id LIMIT 1) IS NOT NULL
          ORDER BY p.name, e.id"
     );
     tx.all(&sql, values![now]).await
