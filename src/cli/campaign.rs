@@ -151,7 +151,7 @@ async fn retry(office: &Office, name: &str) -> Result<(), Failure> {
 }
 
 fn mails(count: u64) -> String {
-    if count == 1 { "1 mail".to_owned() } else { format!("{count} mails") }
+    show::mails(i64::try_from(count).unwrap_or(i64::MAX))
 }
 
 fn read_file(file: &Path) -> Result<String, Failure> {

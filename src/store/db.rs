@@ -63,6 +63,14 @@ impl Dialect {
         format!("IN (SELECT CAST(value AS BIGINT) FROM {})", self.each(mark))
     }
 
+    /// What follows the `@` of an address: its domain.
+    pub(super) fn after_at(self, address: &str) -> String {
+        match self {
+            Self::Sqlite => format!("substr({address}, instr({address}, '@') + 1)"),
+            Self::Postgres => format!("split_part({address}, '@', 2)"),
+        }
+    }
+
     /// Asks for the database's own time in milliseconds since 1970, where several hosts share it.
     pub(super) fn clock(self) -> Option<&'static str> {
         match self {

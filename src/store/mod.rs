@@ -13,6 +13,7 @@ mod event;
 mod inbound;
 mod maildir;
 mod notice;
+mod queue;
 mod relay;
 mod standing;
 mod status;
@@ -27,6 +28,7 @@ pub use edition::{Edition, Opened};
 pub use event::HistoryRow;
 pub use inbound::{DecidedRow, Decision, Effect, Known, Raw, ReviewRow, Stored, Understanding, Waiting};
 pub use notice::{ClaimedNotice, NewNotice, NoticeTo, Untold};
+pub use queue::{HeldCampaign, Queue, QueuedDomain, QueuedMail};
 pub use relay::RelayPause;
 pub use standing::StandingRow;
 pub use status::{Recent, Status};
@@ -133,5 +135,7 @@ fn list_of_marks(from: usize, count: usize) -> String {
     (from..from + count).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")
 }
 
+#[cfg(test)]
+mod queue_tests;
 #[cfg(test)]
 pub(crate) mod tests;
