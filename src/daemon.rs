@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::inbound::apply::{self, SentText};
 use crate::inbound::correlate::Own;
 use crate::inbound::intake::{Doorkeeper, take_in};
+use crate::inbound::meters::Meters;
 use crate::model::inbound::{Envelope, Source};
 use crate::outbound::layout::Layout;
 use crate::outbound::outbox::{End, Lane, Outbox, Settler, Step, settler};
@@ -162,6 +163,8 @@ pub struct Daemon {
     arrived: Arc<Notify>,
     /// Woken when there may be mail to send.
     to_send: Arc<Notify>,
+    /// What the way in counts.
+    inbound: Arc<Meters>,
     /// Why the Maildir cannot be read, where it cannot.
     maildir: watch::Sender<Option<String>>,
     /// Ends all loops: by the signal that the caller gave, or because one of them broke.
@@ -201,6 +204,7 @@ impl Daemon {
             opened,
             arrived,
             to_send,
+            inbound: Arc::default(),
             maildir: watch::Sender::new(None),
             stop: watch::Sender::new(false),
             _guard: guard,
@@ -259,6 +263,7 @@ impl Daemon {
             own: self.own.clone(),
             clock: self.clock.clone(),
             arrived: self.arrived.clone(),
+            meters: self.inbound.clone(),
         });
         let doors = [sockets.lmtp.map(Listener::Tcp), sockets.lmtp_unix.map(Listener::Unix)];
         for door in doors.into_iter().flatten() {
@@ -272,7 +277,8 @@ impl Daemon {
             });
         }
         if let Some(web) = sockets.web {
-            let watched = Watched { outbox: self.outbox.clone(), maildir: self.maildir.subscribe() };
+            let lanes = usize::try_from(self.config.connections).unwrap_or(usize::MAX);
+            let watched = Watched::new(self.outbox.clone(), self.maildir.subscribe(), self.inbound.clone(), lanes);
             let shutdown = shutdown.clone();
             loops.spawn(async move {
                 if let Err(error) = crate::web::serve(web, watched, shutdown).await {
@@ -359,7 +365,7 @@ impl Daemon {
     }
 
     async fn read_some(&self, sent: &Sent) -> Result<usize, StoreError> {
-        let read = apply::step(&self.store, &self.own, sent, self.clock.millis()).await?;
+        let read = apply::step(&self.store, &self.own, sent, &self.inbound, self.clock.millis()).await?;
         let told = tell::step(&self.store, &self.config.sender, &self.config.keys, &self.layout, self.clock.millis()).await?;
         if told > 0 {
             self.to_send.notify_waiters();
@@ -392,7 +398,9 @@ impl Daemon {
             let max_bytes = u64::try_from(self.config.intake.max_bytes).unwrap_or(u64::MAX);
             let take = |bytes: Vec<u8>| async {
                 let envelope = Envelope::default();
-                take_in(&self.store, &self.own, Source::Maildir, &envelope, bytes, self.clock.millis()).await.map(|_| ())
+                let stored = take_in(&self.store, &self.own, Source::Maildir, &envelope, bytes, self.clock.millis()).await;
+                self.inbound.taken(Source::Maildir, &stored);
+                stored.map(|_| ())
             };
             match maildir::step(&folder, max_bytes, &mut seen, take).await {
                 Ok(step) => {

@@ -93,12 +93,13 @@ fn with_code(code: Option<i64>, reply: &str) -> String {
 
 fn held_in_words(held: &HeldCampaign) -> String {
     let (name, mails) = (&held.campaign, show::mails(held.waiting));
+    let wait = if held.waiting == 1 { "waits" } else { "wait" };
     match (held.state.as_str(), &held.paused_why) {
         ("paused", Some(why)) => {
-            format!("{name} is paused, {mails} wait behind it: {}\n  mend it, then: svar campaign resume {name}", show::plain(why))
+            format!("{name} is paused, {mails} {wait} behind it: {}\n  mend it, then: svar campaign resume {name}", show::plain(why))
         }
-        ("paused", None) => format!("{name} is paused, {mails} wait behind it; svar campaign resume {name}"),
-        _ => format!("{name} is being checked, {mails} wait for that; svar serve does it"),
+        ("paused", None) => format!("{name} is paused, {mails} {wait} behind it; svar campaign resume {name}"),
+        _ => format!("{name} is being checked, {mails} {wait} for that; svar serve does it"),
     }
 }
 

@@ -7,6 +7,7 @@ pub mod contact;
 pub mod delivery;
 pub mod event;
 pub mod inbound;
+pub mod meter;
 pub mod outcome;
 pub mod schedule;
 pub mod standing;

@@ -37,6 +37,8 @@ pub struct Claimed {
     pub composed_at: i64,
     /// When an attempt first had an end, in milliseconds since 1970; `None` where none had.
     pub first_attempt_at: Option<i64>,
+    /// When this attempt was due, in milliseconds since 1970.
+    pub due_at: i64,
 }
 
 #[derive(FromRow)]
@@ -48,6 +50,7 @@ struct ClaimedRow {
     repeats: i64,
     composed_at: i64,
     first_attempt_at: Option<i64>,
+    due_at: i64,
     #[sqlx(flatten)]
     person: PersonRow,
 }
@@ -378,7 +381,7 @@ async fn events_about(tx: &mut Conn, ids: &[i64], what: &'static str, detail: se
 
 fn select_claimed() -> String {
     format!(
-        "SELECT d.id AS delivery_id, d.edition_id, e.campaign_id, d.attempts, d.repeats, d.composed_at, d.first_attempt_at, {}
+        "SELECT d.id AS delivery_id, d.edition_id, e.campaign_id, d.attempts, d.repeats, d.composed_at, d.first_attempt_at, d.due_at, {}
          FROM delivery d JOIN edition e ON e.id = d.edition_id JOIN contact c ON c.id = d.contact_id",
         super::contact::COLUMNS
     )
@@ -396,6 +399,7 @@ impl TryFrom<ClaimedRow> for Claimed {
             repeats: u32::try_from(row.repeats).unwrap_or(u32::MAX),
             composed_at: row.composed_at,
             first_attempt_at: row.first_attempt_at,
+            due_at: row.due_at,
         })
     }
 }

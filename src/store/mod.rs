@@ -28,7 +28,7 @@ pub use edition::{Edition, Opened};
 pub use event::HistoryRow;
 pub use inbound::{DecidedRow, Decision, Effect, Known, Raw, ReviewRow, Stored, Understanding, Waiting};
 pub use notice::{ClaimedNotice, NewNotice, NoticeTo, Untold};
-pub use queue::{HeldCampaign, Queue, QueuedDomain, QueuedMail};
+pub use queue::{Depth, HeldCampaign, Queue, QueuedDomain, QueuedMail, Waits};
 pub use relay::RelayPause;
 pub use standing::StandingRow;
 pub use status::{Recent, Status};

@@ -133,6 +133,8 @@ pub struct ClaimedNotice {
     pub composed_at: i64,
     /// When an attempt first had an end; `None` where none had.
     pub first_attempt_at: Option<i64>,
+    /// When this attempt was due.
+    pub due_at: i64,
 }
 
 const CLAIM: &str = "
@@ -141,7 +143,7 @@ const CLAIM: &str = "
     UPDATE notice SET state = 'sending', attempts = attempts + 1, leased_by = $3, leased_until = $4
     WHERE id IN (SELECT id FROM due) AND state = 'queued'
     RETURNING id, about, recipient, subject, body, in_reply_to, reference_ids, key_id, reply_to, attempts, composed_at,
-        first_attempt_at";
+        first_attempt_at, due_at";
 
 /// The same to the same person within this time is said once (S-127).
 const ONCE_IN_MS: i64 = 7 * 24 * 3_600_000;

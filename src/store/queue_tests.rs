@@ -66,3 +66,23 @@ async fn what_waits_behind_a_paused_campaign_is_told_and_what_left_is_not() {
         assert_eq!(held[0].paused_why.as_deref(), Some("a field is missing"));
     }
 }
+
+#[tokio::test]
+async fn the_depth_passes_over_what_was_sent_and_the_oldest_over_what_is_held() {
+    for (store, _dir) in stores().await {
+        campaign_to(&store, SOURCE, &people()).await;
+        let claimed = store.claim_deliveries(NOW, 4, "d1", NOW + 60_000).await.unwrap();
+        let ends = [
+            end(claimed[0].id, Fate::Again(NOW + 600_000), 450, "later"),
+            end(claimed[1].id, Fate::Uncertain, 0, "lost"),
+            end(claimed[2].id, Fate::Sent, 250, "ok"),
+        ];
+        store.settle_deliveries(NOW, "d1", &ends).await.unwrap();
+        let depth = store.depth(NOW + 5_000).await.unwrap();
+        assert_eq!(depth.deliveries, Waits { due: 5, later: 1, sending: 1, uncertain: 1 });
+        assert_eq!((depth.notices, depth.oldest_due_at), (Waits::default(), Some(NOW)));
+        assert_eq!(depth.campaigns, [("active".to_owned(), 1)]);
+        store.pause_campaign(NOW, "natverk", Cause::Operator, None).await.unwrap();
+        assert_eq!(store.depth(NOW + 5_000).await.unwrap().oldest_due_at, None);
+    }
+}

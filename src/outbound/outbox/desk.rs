@@ -47,6 +47,14 @@ impl Job {
         }
     }
 
+    /// When it was to be tried.
+    pub(super) fn due_at(&self) -> i64 {
+        match self {
+            Self::Delivery(delivery) => delivery.due_at,
+            Self::Notice(notice) => notice.due_at,
+        }
+    }
+
     pub(super) fn first_attempt_at(&self) -> Option<i64> {
         match self {
             Self::Delivery(delivery) => delivery.first_attempt_at,
