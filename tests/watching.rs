@@ -1,13 +1,16 @@
-//! What a person or a program sees of the queue while the daemon runs: `svar queue`, `/metrics`.
+//! What a person or a program sees of the queue while the daemon runs: `svar queue`, `/metrics`, `svar campaign wait`.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use super::support::port;
+use super::support::process;
 use super::support::sink::{Act, Sink, When};
-use super::support::stage::{guest, invite, reply, settings, status};
-use super::support::svar::Settings;
+use super::support::stage::{INVITATION, guest, invite, reply, settings, status};
+use super::support::svar::{Home, Settings};
 use super::support::wait;
 
 fn lines(printed: &str) -> Vec<serde_json::Value> {
@@ -140,4 +143,74 @@ fn promtool(page: &str) {
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+/// Exit code 0 where all were sent; the lines of progress on standard error, the end on standard output.
+#[test]
+fn waiting_shows_progress_and_ends_when_all_are_sent() {
+    let sink = Sink::script().rule(When::Always, Act::Slow(Duration::from_millis(20))).start();
+    let home = invite(300, settings(&sink));
+    let daemon = home.serve();
+    let waited = home.run(["campaign", "wait", "natverk"]);
+    let (out, err) = (String::from_utf8_lossy(&waited.stdout).into_owned(), String::from_utf8_lossy(&waited.stderr).into_owned());
+    assert_eq!(waited.status.code(), Some(0), "{out}{err}");
+    assert!(out.starts_with("natverk: all 300 mails sent") && err.contains("natverk: "), "{out}{err}");
+    assert_eq!(sink.received().len(), 300);
+    assert!(daemon.term().success());
+}
+
+/// `start --wait`: exit code 3 where some failed, with the command that names them.
+#[test]
+fn waiting_from_the_start_tells_who_failed() {
+    let sink = Sink::script().rule(When::To(guest(1)), Act::RefuseRecipient("550 5.1.1 no such user".into())).start();
+    let home = Home::init(settings(&sink));
+    let rows: String = (0..3).map(|n| format!("{};Gäst {n}\n", guest(n))).collect();
+    home.write("people.csv", format!("e-post;förnamn\n{rows}"));
+    home.write("natverk.md", INVITATION);
+    home.ok(["contacts", "import", "people.csv", "--list", "chefer"]);
+    home.ok(["campaign", "add", "natverk.md"]);
+    let draft = home.run(["campaign", "wait", "natverk"]);
+    assert!(draft.status.code() == Some(1) && String::from_utf8_lossy(&draft.stdout).contains("svar campaign start natverk"));
+    let daemon = home.serve();
+    let waited = home.run(["campaign", "start", "natverk", "--wait"]);
+    let out = String::from_utf8_lossy(&waited.stdout).into_owned();
+    assert_eq!(waited.status.code(), Some(3), "{out}");
+    assert!(out.contains("natverk: 2 of 3 mails sent\n  1 failed: svar status natverk --people --state failed"), "{out}");
+    assert!(daemon.term().success());
+}
+
+/// What does not come by itself is not waited for: a paused campaign, a paused relay, no daemon. Ctrl-C ends the waiting alone.
+#[test]
+fn waiting_ends_where_nothing_will_come_and_says_why() {
+    let sink = Sink::script().times(1, When::Always, Act::RefuseSender("550 5.7.1 not this account".into())).start();
+    let web = format!("127.0.0.1:{}", port::free());
+    let home = invite(3, Settings { web, ..settings(&sink) });
+    let waited = |code: i32, part: &str| {
+        let waited = home.run(["campaign", "wait", "natverk"]);
+        let out = String::from_utf8_lossy(&waited.stdout).into_owned();
+        assert!(waited.status.code() == Some(code) && out.contains(part), "{:?} {out}", waited.status);
+    };
+    waited(69, "start it with: svar serve");
+    let daemon = home.serve();
+    waited(75, "not this account");
+    home.ok(["campaign", "pause", "natverk"]);
+    home.ok(["resume-relay"]);
+    waited(75, "svar campaign resume natverk");
+    assert!(daemon.term().success());
+}
+
+#[test]
+fn an_interrupt_ends_the_waiting_and_not_the_sending() {
+    let sink = Sink::script().rule(When::Always, Act::Slow(Duration::from_millis(50))).start();
+    let home = invite(100, Settings { connections: 1, ..settings(&sink) });
+    let daemon = home.serve();
+    let waiting = home.spawn(["campaign", "wait", "natverk"]);
+    sink.wait_for(20);
+    process::signal(waiting.id(), "INT");
+    let output = waiting.wait_with_output().unwrap();
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(75), "{out}");
+    assert!(out.contains("svar serve goes on sending natverk"), "{out}");
+    status(&home, "all sent", |s| s["sent"] == 100);
+    assert!(daemon.term().success());
 }

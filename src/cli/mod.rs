@@ -16,6 +16,7 @@ mod serve;
 mod show;
 mod standing;
 mod status;
+mod wait;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -204,6 +204,12 @@ impl Home {
         serde_json::from_str(&printed).unwrap_or_else(|why| panic!("this is not JSON: {why}\n{printed}"))
     }
 
+    /// Starts a command whose end the test waits for itself.
+    #[track_caller]
+    pub(crate) fn spawn<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Child {
+        self.command(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
     /// Starts `svar serve` and waits until every listener of the settings is open.
     #[track_caller]
     pub(crate) fn serve(&self) -> Daemon {
