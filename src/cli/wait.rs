@@ -62,7 +62,7 @@ struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     fn new(name: &'a str) -> Self {
-        let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+        let bar = if std::io::stderr().is_terminal() { ProgressBar::new(1) } else { ProgressBar::hidden() };
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3} %  {wide_msg}") {
             bar.set_style(style);
         }
@@ -129,9 +129,9 @@ impl<'a> Watch<'a> {
                 self.last_line = Some(Instant::now());
             }
         } else {
-            self.bar.set_length(u64::try_from(counts.total).unwrap_or(0));
-            self.bar.set_position(u64::try_from(ended).unwrap_or(0));
             self.bar.set_message(words);
+            self.bar.set_length(u64::try_from(counts.total.max(1)).unwrap_or(1));
+            self.bar.set_position(u64::try_from(ended).unwrap_or(0));
         }
         self.last = Some(progress.clone());
     }
@@ -183,28 +183,29 @@ fn end_of(
     let counts = &progress.counts;
     let end = |exit, words| Some(End { exit, words });
     let so_far = format!("{} of {} sent", counts.sent, show::mails(counts.total));
-    match progress.state {
-        State::Draft => return end(Exit::Failed, format!("{name} is a draft; svar campaign start {name}")),
-        State::Paused => {
-            let why = progress.paused_why.as_deref().map_or_else(String::new, |why| format!(": {}", show::plain(why)));
-            return end(Exit::TryAgain, format!("{name} is paused, {so_far}{why}\n  then: svar campaign resume {name}"));
-        }
-        State::Cancelled => return end(Exit::Partly, format!("{name} is cancelled, {so_far}")),
-        State::Active => {}
-    }
-    let opens_soon = progress.next_at.is_some_and(|at| at <= now + SOON_MS);
-    match (progress.edition_id, progress.next_at) {
+    let opens_soon = progress.state == State::Active && progress.next_at.is_some_and(|at| at <= now + SOON_MS);
+    let is_over = progress.edition_id.is_some() && counts.open(on_uncertain) == 0;
+    match (progress.state, progress.next_at) {
+        (State::Draft, _) => end(Exit::Failed, format!("{name} is a draft; svar campaign start {name}")),
+        (State::Cancelled, _) => end(Exit::Partly, format!("{name} is cancelled, {so_far}")),
         _ if opens_soon => None,
-        (None, Some(at)) => end(Exit::TryAgain, format!("{name} is sent at {}; svar campaign wait {name} then", time(at))),
-        _ if counts.open(on_uncertain) > 0 => None,
-        _ => end(if counts.failed + counts.uncertain == 0 { Exit::Done } else { Exit::Partly }, finished(name, counts, took)),
+        _ if is_over => end(if counts.failed + counts.uncertain == 0 { Exit::Done } else { Exit::Partly }, finished(name, counts, took)),
+        (State::Paused, _) => {
+            let why = progress.paused_why.as_deref().map_or_else(String::new, |why| format!(": {}", show::plain(why)));
+            end(Exit::TryAgain, format!("{name} is paused, {so_far}{why}\n  then: svar campaign resume {name}"))
+        }
+        (State::Active, Some(at)) if progress.edition_id.is_none() => {
+            end(Exit::TryAgain, format!("{name} is sent at {}; svar campaign wait {name} then", time(at)))
+        }
+        (State::Active, _) => None,
     }
 }
 
 fn finished(name: &str, counts: &Counts, took: Duration) -> String {
     if counts.sent == counts.total {
-        let took = show::span(i64::try_from(took.as_millis()).unwrap_or(i64::MAX));
-        return format!("{name}: all {} sent, after {took} of waiting", show::mails(counts.total));
+        let millis = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
+        let waited = if millis < 1_000 { String::new() } else { format!(", after {} of waiting", show::span(millis)) };
+        return format!("{name}: all {} sent{waited}", show::mails(counts.total));
     }
     let others = [
         (counts.failed, "failed", format!("svar status {name} --people --state failed")),
@@ -251,6 +252,9 @@ mod tests {
     #[test]
     fn what_will_not_come_by_itself_is_not_waited_for() {
         let waiting = progress(Counts { total: 10, ..Counts::default() });
+        let paused_at_the_end = Counts { total: 10, sent: 10, ..Counts::default() };
+        let over = Progress { state: State::Paused, ..progress(paused_at_the_end) };
+        assert_eq!(exit(&over, OnUncertain::Repeat), Some(Exit::Done), "nothing waits behind the pause");
         let with = |state| exit(&Progress { state, ..waiting.clone() }, OnUncertain::Repeat);
         assert_eq!(
             [with(State::Paused), with(State::Cancelled), with(State::Draft)],
