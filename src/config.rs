@@ -113,6 +113,7 @@ section!(OutboxSection {
     uncertain: OnUncertain = OnUncertain::Repeat,
     lease_seconds: u32 = 60,
     grace_seconds: u32 = 3_600,
+    rate_sample: u32 = 100,
 });
 section!(IntakeSection {
     lmtp: String = "127.0.0.1:2424".into(),
@@ -218,6 +219,8 @@ pub struct OutboxConfig {
     pub uncertain: OnUncertain,
     /// How late a firing may be and still be sent unasked (S-166).
     pub grace: Duration,
+    /// Of how many mails of an edition the rates of bounces and complaints are judged (S-54, S-55).
+    pub rate_sample: u32,
 }
 
 /// Where mail is taken from.
@@ -498,6 +501,7 @@ impl Checker {
             lease: seconds(section.lease_seconds),
             uncertain: section.uncertain,
             grace: seconds(section.grace_seconds),
+            rate_sample: section.rate_sample,
         }
     }
 

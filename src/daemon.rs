@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, mpsc, watch};
@@ -25,7 +25,7 @@ use crate::inbound::meters::Meters;
 use crate::model::inbound::{Envelope, Source};
 use crate::outbound::layout::Layout;
 use crate::outbound::outbox::{End, Lane, Outbox, Settler, Step, settler};
-use crate::outbound::{schedule, tell};
+use crate::outbound::{rates, schedule, tell};
 use crate::store::{Error as StoreError, Store};
 use crate::web::Watched;
 use crate::wire::listener::{self, Listener, ListenerSettings, Protocol};
@@ -33,6 +33,8 @@ use crate::wire::maildir;
 
 /// How often a loop looks for work that nobody woke it for, such as a command's in another process.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often the rates of campaigns are judged, unless that costs much: then after fifty times its cost.
+const JUDGE: (Duration, u32) = (Duration::from_secs(5), 50);
 /// How long a loop waits after the database failed.
 const AFTER_ERROR: Duration = Duration::from_secs(2);
 
@@ -233,6 +235,7 @@ impl Daemon {
         loops.spawn(daemon.clone().read_messages(shutdown.clone()));
         loops.spawn(daemon.clone().open_editions(shutdown.clone()));
         loops.spawn(daemon.clone().check_editions(shutdown.clone()));
+        loops.spawn(daemon.clone().judge_rates(shutdown.clone()));
         let (ends, settler) = settler(daemon.outbox.clone());
         let settling = tokio::spawn(settle(settler));
         for _ in 0..daemon.config.connections {
@@ -345,6 +348,23 @@ impl Daemon {
                 () = self.opened.notified() => {}
                 _ = wait(&mut shutdown, pause) => {}
             }
+        }
+    }
+
+    async fn judge_rates(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
+        let (config, sample) = (&self.config, u64::from(self.config.outbox.rate_sample));
+        let mut pause = JUDGE.0;
+        while !wait(&mut shutdown, pause).await {
+            let began = Instant::now();
+            pause = match rates::step(&self.store, &config.sender, &config.keys, sample, self.clock.millis()).await {
+                Ok(paused) => {
+                    if paused > 0 {
+                        self.to_send.notify_waiters();
+                    }
+                    JUDGE.0.max(began.elapsed() * JUDGE.1)
+                }
+                Err(error) => after(&error),
+            };
         }
     }
 

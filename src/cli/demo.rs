@@ -284,6 +284,7 @@ fn config(folder: &Path, relay: SocketAddr) -> Result<Config, Failure> {
             lease: Duration::from_secs(60),
             uncertain: OnUncertain::Repeat,
             grace: Duration::from_secs(3_600),
+            rate_sample: 100,
         },
         intake: IntakeConfig {
             lmtp: Some(SocketAddr::from(([127, 0, 0, 1], 0))),

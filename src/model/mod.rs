@@ -9,6 +9,7 @@ pub mod event;
 pub mod inbound;
 pub mod meter;
 pub mod outcome;
+pub mod rates;
 pub mod schedule;
 pub mod standing;
 pub mod suppression;

@@ -15,6 +15,7 @@ mod maildir;
 mod notice;
 mod progress;
 mod queue;
+mod rates;
 mod relay;
 mod standing;
 mod status;
@@ -31,6 +32,7 @@ pub use inbound::{DecidedRow, Decision, Effect, Known, Raw, ReviewRow, Stored, U
 pub use notice::{ClaimedNotice, NewNotice, NoticeTo, Untold};
 pub use progress::{Counts, Progress};
 pub use queue::{Depth, HeldCampaign, Queue, QueuedDomain, QueuedMail, Waits};
+pub use rates::Judged;
 pub use relay::RelayPause;
 pub use standing::StandingRow;
 pub use status::{Recent, Status};
@@ -139,5 +141,7 @@ fn list_of_marks(from: usize, count: usize) -> String {
 
 #[cfg(test)]
 mod queue_tests;
+#[cfg(test)]
+mod rates_tests;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -75,7 +75,7 @@ pub struct Untold {
 /// A notice to be sent.
 #[derive(Clone, Debug)]
 pub struct NewNotice {
-    /// `confirmation`, `wish`, `question`, `review`, `writer` or `summary`: with the message it makes the notice unique.
+    /// `confirmation`, `wish`, `question`, `review`, `writer`, `summary` or `rates`: with the message it makes the notice unique.
     pub about: &'static str,
     /// To whom.
     pub recipient: String,
@@ -186,25 +186,7 @@ impl Store {
             if said_before(&mut tx, now, notice).await? {
                 continue;
             }
-            let sql = "INSERT INTO notice (inbound_id, about, recipient, contact_id, says, subject, body, in_reply_to, reference_ids,
-                           key_id, reply_to, state, due_at, attempts, repeats, composed_at)
-                       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'queued', $12, 0, 0, $12)
-                       ON CONFLICT (inbound_id, about) DO NOTHING";
-            let values = values![
-                about.id,
-                notice.about,
-                &notice.recipient,
-                notice.contact_id,
-                &notice.says,
-                &notice.subject,
-                &notice.body,
-                &notice.in_reply_to,
-                &notice.references,
-                i64::from(notice.key_id),
-                &notice.reply_to,
-                now
-            ];
-            if tx.execute(sql, values).await? == 0 {
+            if !queue(&mut tx, now, Some(about.id), notice).await? {
                 continue;
             }
             queued += 1;
@@ -274,6 +256,29 @@ impl Store {
         tx.commit().await?;
         Ok(held)
     }
+}
+
+/// Queues a notice; `false` where there is one about the same message already. One about no message is queued each time.
+pub(super) async fn queue(tx: &mut Conn, now: i64, inbound_id: Option<i64>, notice: &NewNotice) -> Result<bool, Error> {
+    let sql = "INSERT INTO notice (inbound_id, about, recipient, contact_id, says, subject, body, in_reply_to, reference_ids,
+                   key_id, reply_to, state, due_at, attempts, repeats, composed_at)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'queued', $12, 0, 0, $12)
+               ON CONFLICT (inbound_id, about) DO NOTHING";
+    let values = values![
+        inbound_id,
+        notice.about,
+        &notice.recipient,
+        notice.contact_id,
+        &notice.says,
+        &notice.subject,
+        &notice.body,
+        &notice.in_reply_to,
+        &notice.references,
+        i64::from(notice.key_id),
+        &notice.reply_to,
+        now
+    ];
+    Ok(tx.execute(sql, values).await? > 0)
 }
 
 /// Claims up to `limit` notices that are due.

@@ -113,6 +113,11 @@ async fn incoming(store: &Store, hash: &str, read: Understanding, effect: Effect
     stored.id
 }
 
+/// A message of a kind about a known delivery, with its effect.
+pub(super) async fn sent_by(store: &Store, hash: &str, kind: Kind, known: &Known, effect: Effect) {
+    incoming(store, hash, Understanding { kind: Some(kind), ..reading_of(known, Intent::Other) }, effect).await;
+}
+
 fn reading_of(known: &Known, intent: Intent) -> Understanding {
     Understanding {
         kind: Some(Kind::Reply),
