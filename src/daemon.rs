@@ -280,7 +280,7 @@ impl Daemon {
             });
         }
         if let Some(web) = sockets.web {
-            let lanes = usize::try_from(self.config.connections).unwrap_or(usize::MAX);
+            let lanes = self.config.connections;
             let watched = Watched::new(self.outbox.clone(), self.maildir.subscribe(), self.inbound.clone(), lanes);
             let shutdown = shutdown.clone();
             loops.spawn(async move {
