@@ -12,7 +12,7 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 use crate::model::address::{Address, Mailbox};
-use crate::model::rate::{Provider, Rate, Rates};
+use crate::model::throttle::{Provider, Rate, Throttle};
 use crate::model::token::Keys;
 use crate::store::OnUncertain;
 use crate::wire::smtp::{Credentials, RelaySettings, Roots, Security};
@@ -132,6 +132,7 @@ section!(OutboxSection {
     uncertain: OnUncertain = OnUncertain::Repeat,
     lease_seconds: u32 = 60,
     grace_seconds: u32 = 3_600,
+    rate_sample: u32 = 100,
 });
 section!(IntakeSection {
     lmtp: String = "127.0.0.1:2424".into(),
@@ -238,7 +239,9 @@ pub struct OutboxConfig {
     /// How late a firing may be and still be sent unasked (S-166).
     pub grace: Duration,
     /// How fast mail may leave.
-    pub rates: Rates,
+    pub throttle: Throttle,
+    /// Of how many mails of an edition the rates of bounces and complaints are judged (S-54, S-55).
+    pub rate_sample: u32,
 }
 
 /// Where mail is taken from.
@@ -365,8 +368,8 @@ impl Checker {
         if let Some(folder) = templates.as_ref().filter(|folder| !folder.is_dir()) {
             self.fault("templates", format!("{} is not a folder; make it, or leave the key empty", folder.display()));
         }
-        let rates = self.rates(file);
-        let outbox = self.outbox(&file.outbox, rates);
+        let throttle = self.throttle(file);
+        let outbox = self.outbox(&file.outbox, throttle);
         match (zone, keys, sender, relay) {
             (Some(zone), Some(keys), Some(sender), Some(relay)) if self.faults.is_empty() => Ok(Config {
                 database: database_of(&self.base, &file.database),
@@ -509,7 +512,7 @@ impl Checker {
         Some(settings)
     }
 
-    fn rates(&mut self, file: &File) -> Rates {
+    fn throttle(&mut self, file: &File) -> Throttle {
         let relay = &file.relay;
         let relay = Rate { per_second: relay.per_second, per_minute: relay.per_minute, per_hour: relay.per_hour, per_day: relay.per_day };
         let mut sections = known_providers();
@@ -524,7 +527,7 @@ impl Checker {
         }
         let mut taken = BTreeSet::new();
         let providers = sections.into_iter().map(|(name, section)| (name.clone(), self.provider(&name, section, &mut taken))).collect();
-        Rates { relay, providers }
+        Throttle { relay, providers }
     }
 
     fn provider(&mut self, name: &str, section: ProviderSection, taken: &mut BTreeSet<String>) -> Provider {
@@ -550,7 +553,7 @@ impl Checker {
         Provider { domains, rate, rest_on: section.rest_on.unwrap_or_default(), rest }
     }
 
-    fn outbox(&mut self, section: &OutboxSection, rates: Rates) -> OutboxConfig {
+    fn outbox(&mut self, section: &OutboxSection, throttle: Throttle) -> OutboxConfig {
         if section.lease_seconds < 1 {
             self.fault("outbox.lease_seconds", "is too short; write at least 1");
         }
@@ -561,7 +564,8 @@ impl Checker {
             lease: seconds(section.lease_seconds),
             uncertain: section.uncertain,
             grace: seconds(section.grace_seconds),
-            rates,
+            throttle,
+            rate_sample: section.rate_sample,
         }
     }
 
@@ -632,12 +636,12 @@ mod tests {
 
     #[test]
     fn a_provider_is_known_or_described() {
-        let rates = load_text(GOOD).unwrap().outbox.rates;
+        let rates = load_text(GOOD).unwrap().outbox.throttle;
         assert!(!rates.any() && rates.providers["google"].domains.contains(&"gmail.com".to_owned()));
         let text = format!(
             "{GOOD}[relay]\nper_day = 500\n[providers.microsoft]\nper_minute = 30\n[providers.byn]\ndomains = [\"Skärgård.se\"]\nper_hour = 9\n"
         );
-        let rates = load_text(&text).unwrap().outbox.rates;
+        let rates = load_text(&text).unwrap().outbox.throttle;
         assert_eq!((rates.relay.per_day, rates.of("microsoft").per_minute, rates.of("byn").per_hour), (500, 30, 9));
         assert!(rates.providers["microsoft"].domains.contains(&"hotmail.se".to_owned()), "what is known of it stays");
         assert_eq!(rates.providers["byn"].domains, ["xn--skrgrd-cuak.se"]);

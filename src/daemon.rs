@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, mpsc, watch};
@@ -21,10 +21,11 @@ use crate::config::Config;
 use crate::inbound::apply::{self, SentText};
 use crate::inbound::correlate::Own;
 use crate::inbound::intake::{Doorkeeper, take_in};
+use crate::inbound::meters::Meters;
 use crate::model::inbound::{Envelope, Source};
 use crate::outbound::layout::Layout;
 use crate::outbound::outbox::{End, Lane, Outbox, Settler, Step, settler};
-use crate::outbound::{schedule, tell};
+use crate::outbound::{rates, schedule, tell};
 use crate::store::{Error as StoreError, Store};
 use crate::web::Watched;
 use crate::wire::listener::{self, Listener, ListenerSettings, Protocol};
@@ -32,6 +33,8 @@ use crate::wire::maildir;
 
 /// How often a loop looks for work that nobody woke it for, such as a command's in another process.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often the rates of campaigns are judged, unless that costs much: then after fifty times its cost.
+const JUDGE: (Duration, u32) = (Duration::from_secs(5), 50);
 /// How long a loop waits after the database failed.
 const AFTER_ERROR: Duration = Duration::from_secs(2);
 
@@ -162,6 +165,8 @@ pub struct Daemon {
     arrived: Arc<Notify>,
     /// Woken when there may be mail to send.
     to_send: Arc<Notify>,
+    /// What the way in counts.
+    inbound: Arc<Meters>,
     /// Why the Maildir cannot be read, where it cannot.
     maildir: watch::Sender<Option<String>>,
     /// Ends all loops: by the signal that the caller gave, or because one of them broke.
@@ -201,6 +206,7 @@ impl Daemon {
             opened,
             arrived,
             to_send,
+            inbound: Arc::default(),
             maildir: watch::Sender::new(None),
             stop: watch::Sender::new(false),
             _guard: guard,
@@ -213,7 +219,7 @@ impl Daemon {
     /// Where the database fails at the very start; later it is waited for.
     pub async fn run(self, sockets: Sockets, mut asked: watch::Receiver<bool>) -> Result<(), Error> {
         self.outbox.keep().await?;
-        self.store.set_providers(&self.config.outbox.rates).await?;
+        self.store.set_providers(&self.config.outbox.throttle).await?;
         let daemon = Arc::new(self);
         let shutdown = daemon.stop.subscribe();
         let passing_on = tokio::spawn({
@@ -230,6 +236,7 @@ impl Daemon {
         loops.spawn(daemon.clone().read_messages(shutdown.clone()));
         loops.spawn(daemon.clone().open_editions(shutdown.clone()));
         loops.spawn(daemon.clone().check_editions(shutdown.clone()));
+        loops.spawn(daemon.clone().judge_rates(shutdown.clone()));
         let (ends, settler) = settler(daemon.outbox.clone());
         let settling = tokio::spawn(settle(settler));
         for _ in 0..daemon.config.connections {
@@ -260,6 +267,7 @@ impl Daemon {
             own: self.own.clone(),
             clock: self.clock.clone(),
             arrived: self.arrived.clone(),
+            meters: self.inbound.clone(),
         });
         let doors = [sockets.lmtp.map(Listener::Tcp), sockets.lmtp_unix.map(Listener::Unix)];
         for door in doors.into_iter().flatten() {
@@ -273,7 +281,8 @@ impl Daemon {
             });
         }
         if let Some(web) = sockets.web {
-            let watched = Watched { outbox: self.outbox.clone(), maildir: self.maildir.subscribe() };
+            let lanes = self.config.connections;
+            let watched = Watched::new(self.outbox.clone(), self.maildir.subscribe(), self.inbound.clone(), lanes);
             let shutdown = shutdown.clone();
             loops.spawn(async move {
                 if let Err(error) = crate::web::serve(web, watched, shutdown).await {
@@ -343,6 +352,23 @@ impl Daemon {
         }
     }
 
+    async fn judge_rates(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
+        let (config, sample) = (&self.config, u64::from(self.config.outbox.rate_sample));
+        let mut pause = JUDGE.0;
+        while !wait(&mut shutdown, pause).await {
+            let began = Instant::now();
+            pause = match rates::step(&self.store, &config.sender, &config.keys, sample, self.clock.millis()).await {
+                Ok(paused) => {
+                    if paused > 0 {
+                        self.to_send.notify_waiters();
+                    }
+                    JUDGE.0.max(began.elapsed() * JUDGE.1)
+                }
+                Err(error) => after(&error),
+            };
+        }
+    }
+
     async fn read_messages(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
         let sent = Sent(self.outbox.clone());
         while !*shutdown.borrow() {
@@ -360,7 +386,7 @@ impl Daemon {
     }
 
     async fn read_some(&self, sent: &Sent) -> Result<usize, StoreError> {
-        let read = apply::step(&self.store, &self.own, sent, self.clock.millis()).await?;
+        let read = apply::step(&self.store, &self.own, sent, &self.inbound, self.clock.millis()).await?;
         let told = tell::step(&self.store, &self.config.sender, &self.config.keys, &self.layout, self.clock.millis()).await?;
         if told > 0 {
             self.to_send.notify_waiters();
@@ -393,7 +419,9 @@ impl Daemon {
             let max_bytes = u64::try_from(self.config.intake.max_bytes).unwrap_or(u64::MAX);
             let take = |bytes: Vec<u8>| async {
                 let envelope = Envelope::default();
-                take_in(&self.store, &self.own, Source::Maildir, &envelope, bytes, self.clock.millis()).await.map(|_| ())
+                let stored = take_in(&self.store, &self.own, Source::Maildir, &envelope, bytes, self.clock.millis()).await;
+                self.inbound.taken(Source::Maildir, &stored);
+                stored.map(|_| ())
             };
             match maildir::step(&folder, max_bytes, &mut seen, take).await {
                 Ok(step) => {

@@ -192,6 +192,26 @@ fn a_dead_address_is_suppressed_and_a_policy_refusal_is_not() {
     assert!(daemon.term().success());
 }
 
+/// S-55: dead addresses in number pause the campaign before it has gone to everybody; its organiser is told, and obeyed who resumes it.
+#[test]
+fn too_many_dead_addresses_pause_the_campaign_until_a_person_resumes_it() {
+    let script =
+        (0..10).fold(Sink::script(), |script, n| script.rule(When::To(guest(n)), Act::RefuseRecipient("550 5.1.1 no such user".into())));
+    let sink = script.rule(When::Always, Act::Slow(Duration::from_millis(100))).start();
+    let home = invite(200, Settings { rate_sample: 20, connections: 1, ..settings(&sink) });
+    let daemon = home.serve();
+    let paused = status(&home, "paused", |s| s["state"] == "paused" && s["sending"] == 0);
+    let why = paused["paused_why"].as_str().unwrap();
+    assert!(why.starts_with("10 of ") && why.contains("went to addresses that do not exist"), "{why}");
+    assert!(paused["queued"].as_u64().unwrap() > 20, "{paused}");
+    let word = wait::until("the word to the organiser", wait::LONG, || sink.received_by("monica@guests.example.org").into_iter().next());
+    let text = super::support::message::text(&word.bytes);
+    assert!(text.contains(why) && text.contains("svar campaign resume natverk"), "{text}");
+    home.ok(["campaign", "resume", "natverk"]);
+    status(&home, "all sent", |s| s["state"] == "active" && s["sent"] == 190 && s["failed"] == 10);
+    assert!(daemon.term().success());
+}
+
 /// S-72: a refusal of our sender is a fault of ours: the relay is paused, everybody waits, nobody is judged.
 #[test]
 fn a_refused_sender_pauses_the_relay_until_a_person_resumes_it() {

@@ -6,7 +6,7 @@ use clap::Subcommand as ClapSubcommand;
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource};
 
 use super::contacts::address_of;
-use super::{Exit, Failure, Office, show};
+use super::{Exit, Failure, Office, show, wait};
 use crate::model::address::Mailbox;
 use crate::model::campaign::{CampaignFile, Kind, Mistake};
 use crate::model::contact::Contact;
@@ -59,6 +59,15 @@ pub(super) enum Command {
     },
     /// Start a draft: it is sent when its time comes.
     Start {
+        /// The campaign.
+        name: String,
+        /// Show progress until everybody is at an end, as `svar campaign wait` does.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Show progress until everybody of the newest edition is at an end: exit code 0 where all were sent, 3 where some failed, 75
+    /// where it is paused and 69 where no daemon runs. Ctrl-C ends the waiting, not the sending.
+    Wait {
         /// The campaign.
         name: String,
     },
@@ -116,7 +125,13 @@ pub(super) async fn run(office: &Office, command: Command) -> Result<Exit, Failu
         Command::List { json } => list(office, json).await?,
         Command::Preview { name, contact, raw } => preview(office, &name, contact.as_deref(), raw).await?,
         Command::Test { name, to } => test(office, &name, &to).await?,
-        Command::Start { name } => start(office, &name).await?,
+        Command::Start { name, wait } => {
+            start(office, &name).await?;
+            if wait {
+                return wait::run(office, &name).await;
+            }
+        }
+        Command::Wait { name } => return wait::run(office, &name).await,
         Command::Pause { name } => {
             store.pause_campaign(now, &name, Cause::Operator, None).await?;
             show::line(&format!("{name} is paused; svar campaign resume {name} lets it go on"))?;
@@ -151,7 +166,7 @@ async fn retry(office: &Office, name: &str) -> Result<(), Failure> {
 }
 
 fn mails(count: u64) -> String {
-    if count == 1 { "1 mail".to_owned() } else { format!("{count} mails") }
+    show::mails(i64::try_from(count).unwrap_or(i64::MAX))
 }
 
 fn read_file(file: &Path) -> Result<String, Failure> {

@@ -29,7 +29,7 @@ use crate::demo::sample::{Expected, HeadlessAnswer, ORGANISER, ORGANISER_NAME, S
 use crate::model::address::{Address, Mailbox};
 use crate::model::campaign::CampaignFile;
 use crate::model::inbound::Intent;
-use crate::model::rate::Rates;
+use crate::model::throttle::Throttle;
 use crate::model::token::Keys;
 use crate::store::{OnUncertain, Recent, Store};
 use crate::wire::listener::{self, Handler, Listener, ListenerSettings, Protocol, Refusal};
@@ -285,7 +285,8 @@ fn config(folder: &Path, relay: SocketAddr) -> Result<Config, Failure> {
             lease: Duration::from_secs(60),
             uncertain: OnUncertain::Repeat,
             grace: Duration::from_secs(3_600),
-            rates: Rates::default(),
+            throttle: Throttle::default(),
+            rate_sample: 100,
         },
         intake: IntakeConfig {
             lmtp: Some(SocketAddr::from(([127, 0, 0, 1], 0))),

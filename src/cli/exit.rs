@@ -13,6 +13,8 @@ pub enum Exit {
     Done = 0,
     /// It could not be done.
     Failed = 1,
+    /// It is done, but not for everybody.
+    Partly = 3,
     /// The configuration is at fault (EX_CONFIG).
     Config = 78,
     /// Not now; a mail server keeps the mail and tries again (EX_TEMPFAIL).

@@ -7,6 +7,7 @@ mod exit;
 mod history;
 mod ingest;
 mod init;
+mod queue;
 mod read;
 mod relay;
 mod respond;
@@ -15,6 +16,7 @@ mod serve;
 mod show;
 mod standing;
 mod status;
+mod wait;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -55,6 +57,8 @@ enum Command {
     Campaign(campaign::Command),
     /// Where a campaign stands; all of them without a name.
     Status(status::Args),
+    /// What waits to be sent, and why: by recipient domain, or each mail of one.
+    Queue(queue::Args),
     /// The answers to a campaign.
     Answers(status::AnswersArgs),
     /// Messages that wait for a person: list them, or decide one.
@@ -101,6 +105,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Contacts(command) => contacts::run(&Office::open(&path, clock).await?, command).await,
         Command::Campaign(command) => campaign::run(&Office::open(&path, clock).await?, command).await,
         Command::Status(args) => status::run(&Office::open(&path, clock).await?, args).await,
+        Command::Queue(args) => queue::run(&Office::open(&path, clock).await?, args).await,
         Command::Answers(args) => status::answers(&Office::open(&path, clock).await?, args).await,
         Command::Review(args) => review::run(&Office::open(&path, clock).await?, args).await,
         Command::History(args) => history::run(&Office::open(&path, clock).await?, args).await,

@@ -77,6 +77,12 @@ pub(super) async fn problems(config: &config::Config) -> Vec<String> {
     }
 }
 
+/// Why it seems that no daemon runs; `None` where one answers, or where nobody can be asked.
+pub(super) async fn absence(config: &config::Config) -> Option<String> {
+    let address = config.web_listen.filter(|address| address.port() != 0)?;
+    asked(address).await.err()
+}
+
 /// The health page: whether it says 200, and its body. Or why nobody answers.
 async fn asked(address: std::net::SocketAddr) -> Result<(bool, String), String> {
     let why = match tokio::time::timeout(Duration::from_secs(5), ask(address)).await {

@@ -82,7 +82,7 @@ pub(super) async fn run(office: &Office, args: Args) -> Result<Exit, Failure> {
 }
 
 /// Why nothing moves, where nothing does: relays that are paused, and what the daemon says.
-async fn in_the_way(office: &Office) -> Result<(), Failure> {
+pub(super) async fn in_the_way(office: &Office) -> Result<(), Failure> {
     for relay in office.store.paused_relays().await? {
         show::line(&format!("the relay {} is paused: {}\n  mend it, then: svar resume-relay", relay.name, show::plain(&relay.why)))?;
     }

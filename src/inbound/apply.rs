@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use super::correlate::{Clue, Own};
 use super::kind::{self, never_answer};
+use super::meters::Meters;
 use super::parse::{self, Parsed};
 use super::understand::{Around, Understood, understand_parsed};
 use super::wish;
@@ -83,7 +84,7 @@ impl Whose {
 ///
 /// # Errors
 /// Where the database fails; what was not applied comes again.
-pub async fn step(store: &Store, own: &Own, sent: &impl SentText, now: i64) -> Result<usize, Error> {
+pub async fn step(store: &Store, own: &Own, sent: &impl SentText, meters: &Meters, now: i64) -> Result<usize, Error> {
     let at_once = std::thread::available_parallelism().map_or(1, usize::from).min(AT_ONCE);
     let waiting = store.list_stored(BATCH).await?;
     let mut begun = VecDeque::with_capacity(at_once);
@@ -91,12 +92,12 @@ pub async fn step(store: &Store, own: &Own, sent: &impl SentText, now: i64) -> R
         if begun.len() >= at_once
             && let Some(first) = begun.pop_front()
         {
-            finish(store, own, now, first).await?;
+            finish(store, own, meters, now, first).await?;
         }
         begun.push_back(begin(store, own, sent, message).await?);
     }
     for first in begun {
-        finish(store, own, now, first).await?;
+        finish(store, own, meters, now, first).await?;
     }
     Ok(waiting.len())
 }
@@ -124,7 +125,7 @@ async fn begin<'a>(store: &Store, own: &Own, sent: &impl SentText, message: &'a 
 }
 
 /// Whose it is counts as it stands now, after the messages before it: one of them may have ended all mail, or confirmed a wish.
-async fn finish(store: &Store, own: &Own, now: i64, begun: Begun<'_>) -> Result<(), Error> {
+async fn finish(store: &Store, own: &Own, meters: &Meters, now: i64, begun: Begun<'_>) -> Result<(), Error> {
     let Begun { message, envelope, reading } = begun;
     let (read, effect) = match reading.await.ok().flatten() {
         Some(understood) => {
@@ -137,6 +138,7 @@ async fn finish(store: &Store, own: &Own, now: i64, begun: Begun<'_>) -> Result<
         warn!(inbound.id = message.id, "a message could not be read; it waits for a person");
     }
     if store.apply(now, message.id, message.received_at, &read, &effect).await? {
+        meters.understood(read.kind, name_of(&effect));
         info!(
             inbound.id = message.id,
             kind = read.kind.map_or("", Kind::as_str),
@@ -442,7 +444,7 @@ mod tests {
         for words in words {
             comes(store, to, &mail(from, to, words)).await;
         }
-        assert_eq!(step(store, &own(), &NoText, NOW).await.unwrap(), 2);
+        assert_eq!(step(store, &own(), &NoText, &Meters::default(), NOW).await.unwrap(), 2);
         let status = store.status("natverk").await.unwrap();
         (status.answers.yes, status.answers.no, status.review)
     }
@@ -478,7 +480,7 @@ mod tests {
                 store.dismiss_strangers(NOW + 365 * 24 * 3_600_000).await.unwrap();
                 let id = store.claim_notices(NOW, 10, "d1", NOW + 60_000).await.unwrap()[0].id;
                 comes(&store, "svar@example.org", &complaint_about(&own().keys.write(Purpose::Notice, id))).await;
-                step(&store, &own(), &NoText, NOW).await.unwrap();
+                step(&store, &own(), &NoText, &Meters::default(), NOW).await.unwrap();
                 let reason = store.suppression_of(&eva).await.unwrap().map(|(reason, ..)| reason);
                 assert_eq!(reason, (about == "wish").then_some(Reason::Complaint));
                 assert_eq!(store.list_review(10).await.unwrap().len(), left, "{about}");

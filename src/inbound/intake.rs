@@ -11,6 +11,7 @@ use tracing::{error, info};
 
 use super::apply::apart;
 use super::correlate::Own;
+use super::meters::Meters;
 use super::parse;
 use crate::clock::Clock;
 use crate::model::inbound::{Envelope, Source};
@@ -86,6 +87,8 @@ pub struct Doorkeeper {
     pub clock: Clock,
     /// Woken when something was stored.
     pub arrived: Arc<Notify>,
+    /// What is counted.
+    pub meters: Arc<Meters>,
 }
 
 impl Handler for Doorkeeper {
@@ -103,7 +106,9 @@ impl Handler for Doorkeeper {
         let mut verdicts = Vec::with_capacity(to.len());
         for recipient in to {
             let envelope = Envelope { from: Some(from.to_owned()), to: Some(recipient.clone()) };
-            verdicts.push(match take_in(&self.store, &self.own, Source::Listener, &envelope, bytes.clone(), self.clock.millis()).await {
+            let stored = take_in(&self.store, &self.own, Source::Listener, &envelope, bytes.clone(), self.clock.millis()).await;
+            self.meters.taken(Source::Listener, &stored);
+            verdicts.push(match stored {
                 Ok(stored) => Ok(format!("stored as {}", stored.id)),
                 Err(error) => {
                     error!(%error, "a message could not be stored; its sender keeps it");

@@ -17,6 +17,7 @@ pub mod correlate;
 pub mod intake;
 pub mod intent;
 pub mod kind;
+pub mod meters;
 pub mod parse;
 pub mod quote;
 pub mod understand;

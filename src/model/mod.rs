@@ -7,10 +7,13 @@ pub mod contact;
 pub mod delivery;
 pub mod event;
 pub mod inbound;
+pub mod meter;
 pub mod outcome;
-pub mod rate;
+
+pub mod rates;
 pub mod schedule;
 pub mod standing;
 pub mod suppression;
+pub mod throttle;
 pub mod token;
 pub mod wish;

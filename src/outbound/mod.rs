@@ -13,6 +13,7 @@ pub mod compose;
 pub mod layout;
 mod markdown;
 pub mod outbox;
+pub mod rates;
 pub mod render;
 pub mod schedule;
 pub mod tell;

@@ -106,7 +106,7 @@ mod tests {
     use super::*;
     use crate::model::address::Address;
     use crate::model::contact::Person;
-    use crate::model::rate::Rates;
+    use crate::model::throttle::Throttle;
     use crate::store::tests::stores;
 
     /// S-166: a pause is no reason to send what is weeks late. A one-off is sent, for that is what resuming it asks for.
@@ -167,7 +167,11 @@ mod tests {
             store.import(now.timestamp_millis(), "alla", "people.csv", [person(700, "Firm")].into_iter()).await.unwrap();
             store.resume_campaign(now.timestamp_millis(), "fest").await.unwrap();
             let claim = async |store: &Store| {
-                store.claim_due(clock.millis(), 10, ("d1", clock.millis() + 60_000), ("relay", &Rates::default())).await.unwrap().deliveries
+                store
+                    .claim_due(clock.millis(), 10, ("d1", clock.millis() + 60_000), ("relay", &Throttle::default()))
+                    .await
+                    .unwrap()
+                    .deliveries
             };
             assert!(claim(&store).await.is_empty());
             assert_eq!(check_opened(&store, &sender, &clock).await.unwrap(), 1);

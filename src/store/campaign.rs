@@ -177,11 +177,11 @@ impl Store {
     /// [`Error::Refused`] where it is not active.
     pub async fn pause_campaign(&self, now: i64, name: &str, cause: Cause, why: Option<&str>) -> Result<(), Error> {
         let mut tx = self.db.begin().await?;
-        change(&mut tx, now, name, &[State::Active], State::Paused, ("campaign.paused", cause), why).await?;
+        pause(&mut tx, now, name, cause, why).await?;
         tx.commit().await
     }
 
-    /// Resumes a paused campaign. A one-off whose time passed meanwhile is sent now; a series goes on by its plan, where a
+    /// Resumes a paused campaign: its rates are counted anew (S-54, S-55). A one-off whose time passed meanwhile is sent now; a series goes on by its plan, where a
     /// firing that is too late is skipped (S-166).
     ///
     /// # Errors
@@ -189,6 +189,7 @@ impl Store {
     pub async fn resume_campaign(&self, now: i64, name: &str) -> Result<(), Error> {
         let mut tx = self.db.begin().await?;
         let campaign = change(&mut tx, now, name, &[State::Paused], State::Active, ("campaign.resumed", Cause::Operator), None).await?;
+        tx.execute("UPDATE campaign SET judged_from = $1, warned_at = NULL WHERE id = $2", values![now, campaign.id]).await?;
         if !CampaignFile::parse(&campaign.source).is_ok_and(|file| file.send.recurs()) {
             tx.execute("UPDATE campaign SET next_at = $1 WHERE id = $2 AND next_at < $1", values![now, campaign.id]).await?;
         }
@@ -275,6 +276,11 @@ impl Store {
         }
         tx.commit().await
     }
+}
+
+/// Pauses a campaign that is active.
+pub(super) async fn pause(tx: &mut Conn, now: i64, name: &str, cause: Cause, why: Option<&str>) -> Result<(), Error> {
+    change(tx, now, name, &[State::Active], State::Paused, ("campaign.paused", cause), why).await.map(|_| ())
 }
 
 /// Takes a campaign from one state to another, with its event; as it was before.

@@ -63,10 +63,12 @@ impl Dialect {
         format!("IN (SELECT CAST(value AS BIGINT) FROM {})", self.each(mark))
     }
 
-    /// The domain of an address, of an expression that gives one.
-    pub(super) fn domain_of(self, address: &str) -> String {
-        let at = if self == Self::Sqlite { "instr" } else { "strpos" };
-        format!("substr({address}, {at}({address}, '@') + 1)")
+    /// What follows the `@` of an address: its domain.
+    pub(super) fn after_at(self, address: &str) -> String {
+        match self {
+            Self::Sqlite => format!("substr({address}, instr({address}, '@') + 1)"),
+            Self::Postgres => format!("split_part({address}, '@', 2)"),
+        }
     }
 
     /// Asks for the database's own time in milliseconds since 1970, where several hosts share it.

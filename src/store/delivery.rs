@@ -11,14 +11,14 @@ use sqlx::FromRow;
 use super::contact::PersonRow;
 use super::db::{self, Conn, values, without_nul};
 use super::notice::ClaimedNotice;
-use super::rate::{self, Counted, OPEN, Ration};
 use super::suppression::{self, Suppress};
+use super::throttle::{self, Counted, OPEN, Ration};
 use super::{Error, Store, event, notice};
 use crate::model::contact::Contact;
 use crate::model::delivery::State;
 use crate::model::event::{Cause, Event};
-use crate::model::rate::{Allowed, Rates};
 use crate::model::suppression::Reason;
+use crate::model::throttle::{Allowed, Throttle};
 
 /// A delivery that this daemon may send until its lease ends.
 #[derive(Clone, Debug)]
@@ -39,6 +39,8 @@ pub struct Claimed {
     pub composed_at: i64,
     /// When an attempt first had an end, in milliseconds since 1970; `None` where none had.
     pub first_attempt_at: Option<i64>,
+    /// When this attempt was due, in milliseconds since 1970.
+    pub due_at: i64,
     /// The mailbox provider that it is counted by; empty for one of no name.
     pub provider: String,
 }
@@ -64,6 +66,7 @@ struct ClaimedRow {
     composed_at: i64,
     first_attempt_at: Option<i64>,
     provider: String,
+    due_at: i64,
     #[sqlx(flatten)]
     person: PersonRow,
 }
@@ -196,7 +199,7 @@ impl Store {
         now: i64,
         limit: i64,
         (holder, leased_until): (&str, i64),
-        (host, rates): (&str, &Rates),
+        (host, rates): (&str, &Throttle),
     ) -> Result<Claim, Error> {
         let mut tx = self.db.begin().await?;
         let ration = Ration::of(&mut tx, now, Counted::Relay(host), rates.relay).await?;
@@ -220,7 +223,7 @@ impl Store {
     #[cfg(test)]
     pub(crate) async fn claim_deliveries(&self, now: i64, limit: i64, holder: &str, leased_until: i64) -> Result<Vec<Claimed>, Error> {
         let mut tx = self.db.begin().await?;
-        let claimed = claim_fairly(&mut tx, now, limit, (holder, leased_until), &Rates::default()).await?;
+        let claimed = claim_fairly(&mut tx, now, limit, (holder, leased_until), &Throttle::default()).await?;
         tx.commit().await?;
         Ok(claimed)
     }
@@ -391,7 +394,7 @@ struct Share {
 
 /// Claims deliveries that are due: of each edition and provider the same share, as far as it has so many and the provider's rate lets, and
 /// of those that have more what is left. So forty guests do not wait behind a newsletter to a million, and none takes all.
-async fn claim_fairly(tx: &mut Conn, now: i64, limit: i64, holder: (&str, i64), rates: &Rates) -> Result<Vec<Claimed>, Error> {
+async fn claim_fairly(tx: &mut Conn, now: i64, limit: i64, holder: (&str, i64), rates: &Throttle) -> Result<Vec<Claimed>, Error> {
     let (mut ids, mut left, mut more) = (Vec::new(), limit, Vec::new());
     let (parts, mut shares) = if limit > 0 { parts(tx, now, limit, rates).await? } else { Default::default() };
     for (n, (edition, at)) in parts.iter().enumerate() {
@@ -419,9 +422,9 @@ async fn claim_fairly(tx: &mut Conn, now: i64, limit: i64, holder: (&str, i64), 
 }
 
 /// The editions and providers that have something due, none always first, and what each provider may be given.
-async fn parts(tx: &mut Conn, now: i64, limit: i64, rates: &Rates) -> Result<(Vec<(i64, usize)>, Vec<Share>), Error> {
+async fn parts(tx: &mut Conn, now: i64, limit: i64, rates: &Throttle) -> Result<(Vec<(i64, usize)>, Vec<Share>), Error> {
     let (mut parts, mut shares) = (Vec::new(), Vec::<Share>::new());
-    for due in rate::due(tx, now).await? {
+    for due in throttle::due(tx, now).await? {
         if shares.last().is_none_or(|share| share.provider != due.provider) {
             let ration = Ration::of(tx, now, Counted::Provider(&due.provider), rates.of(&due.provider)).await?;
             let most = due.most(tx, now, limit).await?;
@@ -468,7 +471,7 @@ async fn events_about(tx: &mut Conn, ids: &[i64], what: &'static str, detail: se
 
 fn select_claimed() -> String {
     format!(
-        "SELECT d.id AS delivery_id, d.edition_id, e.campaign_id, d.attempts, d.repeats, d.composed_at, d.first_attempt_at, d.provider, {}
+        "SELECT d.id AS delivery_id, d.edition_id, e.campaign_id, d.attempts, d.repeats, d.composed_at, d.first_attempt_at, d.provider, d.due_at, {}
          FROM delivery d JOIN edition e ON e.id = d.edition_id JOIN contact c ON c.id = d.contact_id",
         super::contact::COLUMNS
     )
@@ -487,6 +490,7 @@ impl TryFrom<ClaimedRow> for Claimed {
             composed_at: row.composed_at,
             first_attempt_at: row.first_attempt_at,
             provider: row.provider,
+            due_at: row.due_at,
         })
     }
 }

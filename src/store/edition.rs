@@ -6,7 +6,7 @@ use sqlx::FromRow;
 use super::campaign::{DueCampaign, set_next};
 use super::contact::{self, PersonRow};
 use super::db::values;
-use super::rate::provider_of;
+use super::throttle::provider_of;
 use super::{Error, Store, event};
 use crate::model::contact::Contact;
 use crate::model::event::{Cause, Event};

@@ -13,11 +13,14 @@ mod event;
 mod inbound;
 mod maildir;
 mod notice;
-mod rate;
+mod progress;
+mod queue;
+mod rates;
 mod relay;
 mod standing;
 mod status;
 mod suppression;
+mod throttle;
 mod wish;
 
 pub use answer::AnswerRow;
@@ -28,6 +31,9 @@ pub use edition::{Edition, Opened};
 pub use event::HistoryRow;
 pub use inbound::{DecidedRow, Decision, Effect, Known, Raw, ReviewRow, Stored, Understanding, Waiting};
 pub use notice::{ClaimedNotice, NewNotice, NoticeTo, Untold};
+pub use progress::{Counts, Progress};
+pub use queue::{Depth, HeldCampaign, Queue, QueuedDomain, QueuedMail, Waits};
+pub use rates::Judged;
 pub use relay::RelayPause;
 pub use standing::StandingRow;
 pub use status::{Recent, Status};
@@ -134,5 +140,9 @@ fn list_of_marks(from: usize, count: usize) -> String {
     (from..from + count).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")
 }
 
+#[cfg(test)]
+mod queue_tests;
+#[cfg(test)]
+mod rates_tests;
 #[cfg(test)]
 pub(crate) mod tests;

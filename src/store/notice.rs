@@ -75,7 +75,7 @@ pub struct Untold {
 /// A notice to be sent.
 #[derive(Clone, Debug)]
 pub struct NewNotice {
-    /// `confirmation`, `wish`, `question`, `review`, `writer` or `summary`: with the message it makes the notice unique.
+    /// `confirmation`, `wish`, `question`, `review`, `writer`, `summary` or `rates`: with the message it makes the notice unique.
     pub about: &'static str,
     /// To whom.
     pub recipient: String,
@@ -133,6 +133,8 @@ pub struct ClaimedNotice {
     pub composed_at: i64,
     /// When an attempt first had an end; `None` where none had.
     pub first_attempt_at: Option<i64>,
+    /// When this attempt was due.
+    pub due_at: i64,
 }
 
 const CLAIM: &str = "
@@ -141,7 +143,7 @@ const CLAIM: &str = "
     UPDATE notice SET state = 'sending', attempts = attempts + 1, leased_by = $3, leased_until = $4
     WHERE id IN (SELECT id FROM due) AND state = 'queued'
     RETURNING id, about, recipient, subject, body, in_reply_to, reference_ids, key_id, reply_to, attempts, composed_at,
-        first_attempt_at";
+        first_attempt_at, due_at";
 
 /// The same to the same person within this time is said once (S-127).
 const ONCE_IN_MS: i64 = 7 * 24 * 3_600_000;
@@ -184,25 +186,7 @@ impl Store {
             if said_before(&mut tx, now, notice).await? {
                 continue;
             }
-            let sql = "INSERT INTO notice (inbound_id, about, recipient, contact_id, says, subject, body, in_reply_to, reference_ids,
-                           key_id, reply_to, state, due_at, attempts, repeats, composed_at)
-                       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'queued', $12, 0, 0, $12)
-                       ON CONFLICT (inbound_id, about) DO NOTHING";
-            let values = values![
-                about.id,
-                notice.about,
-                &notice.recipient,
-                notice.contact_id,
-                &notice.says,
-                &notice.subject,
-                &notice.body,
-                &notice.in_reply_to,
-                &notice.references,
-                i64::from(notice.key_id),
-                &notice.reply_to,
-                now
-            ];
-            if tx.execute(sql, values).await? == 0 {
+            if !queue(&mut tx, now, Some(about.id), notice).await? {
                 continue;
             }
             queued += 1;
@@ -272,6 +256,29 @@ impl Store {
         tx.commit().await?;
         Ok(held)
     }
+}
+
+/// Queues a notice; `false` where there is one about the same message already. One about no message is queued each time.
+pub(super) async fn queue(tx: &mut Conn, now: i64, inbound_id: Option<i64>, notice: &NewNotice) -> Result<bool, Error> {
+    let sql = "INSERT INTO notice (inbound_id, about, recipient, contact_id, says, subject, body, in_reply_to, reference_ids,
+                   key_id, reply_to, state, due_at, attempts, repeats, composed_at)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'queued', $12, 0, 0, $12)
+               ON CONFLICT (inbound_id, about) DO NOTHING";
+    let values = values![
+        inbound_id,
+        notice.about,
+        &notice.recipient,
+        notice.contact_id,
+        &notice.says,
+        &notice.subject,
+        &notice.body,
+        &notice.in_reply_to,
+        &notice.references,
+        i64::from(notice.key_id),
+        &notice.reply_to,
+        now
+    ];
+    Ok(tx.execute(sql, values).await? > 0)
 }
 
 /// Claims up to `limit` notices that are due.

@@ -14,7 +14,7 @@ use crate::model::schedule::Occurrence;
 use crate::model::standing::Standing;
 use crate::model::suppression::Reason;
 
-const NOW: i64 = 1_795_500_000_000;
+pub(super) const NOW: i64 = 1_795_500_000_000;
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// The stores that a test runs on, each new and empty: SQLite, and PostgreSQL where there is one.
@@ -47,7 +47,7 @@ fn people(n: usize) -> Vec<Person> {
     (0..n).map(|i| person(&format!("person{i}@example.org"), &format!("Person {i}"))).collect()
 }
 
-const SOURCE: &str =
+pub(super) const SOURCE: &str =
     "---\nname: natverk\nkind: invitation\nlist: chefer\nsubject: Hej\nlanguage: sv\nsend: now\non_yes: join natverket\n---\nHej!\n";
 
 fn occurrence(slot: &str, at: i64) -> Occurrence {
@@ -69,6 +69,25 @@ pub(crate) async fn sending(store: &Store, n: usize) {
     assert_eq!(store.open_edition(NOW, &due[0], "{}", 1, None).await.unwrap(), Opened::Now(n as u64));
     assert!(store.claim_deliveries(NOW, 1, "d1", NOW + 60_000).await.unwrap().is_empty(), "nothing leaves before it is checked");
     pass_all(store).await;
+}
+
+/// The campaign of a source to the people of its list, its edition open and checked.
+pub(super) async fn campaign_to(store: &Store, source: &str, addresses: &[String]) {
+    let file = CampaignFile::parse(source).unwrap();
+    store.import(NOW, &file.list, "people.csv", addresses.iter().map(|address| person(address, "Eva"))).await.unwrap();
+    store.add_campaign(NOW, &file, source).await.unwrap();
+    store.start_campaign(NOW, &file.name, &occurrence("now", NOW)).await.unwrap();
+    let due = store.due_campaigns(NOW).await.unwrap();
+    store.open_edition(NOW, &due[0], "{}", 1, None).await.unwrap();
+    pass_all(store).await;
+}
+
+/// Sends up to `limit` of what is due.
+pub(super) async fn send_some(store: &Store, limit: i64) -> Vec<Claimed> {
+    let claimed = store.claim_deliveries(NOW, limit, "d1", NOW + 60_000).await.unwrap();
+    let ends: Vec<Settled> = claimed.iter().map(|c| settled(c.id, Fate::Sent)).collect();
+    store.settle_deliveries(NOW, "d1", &ends).await.unwrap();
+    claimed
 }
 
 /// Lets the editions leave that are open.
@@ -97,6 +116,11 @@ async fn incoming(store: &Store, hash: &str, read: Understanding, effect: Effect
     let stored = store.store_raw(NOW, &raw).await.unwrap();
     assert!(store.apply(NOW, stored.id, NOW, &read, &effect).await.unwrap());
     stored.id
+}
+
+/// A message of a kind about a known delivery, with its effect.
+pub(super) async fn sent_by(store: &Store, hash: &str, kind: Kind, known: &Known, effect: Effect) {
+    incoming(store, hash, Understanding { kind: Some(kind), ..reading_of(known, Intent::Other) }, effect).await;
 }
 
 fn reading_of(known: &Known, intent: Intent) -> Understanding {

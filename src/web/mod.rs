@@ -1,4 +1,6 @@
-//! The web server. For now it has one page, for `svar health` and whatever watches over the daemon.
+//! The web server. For now it has two pages, for `svar health` and whatever watches over the daemon.
+
+mod metrics;
 
 use std::sync::Arc;
 
@@ -10,15 +12,32 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::inbound::meters::Meters;
 use crate::outbound::outbox::Outbox;
 
-/// What the page tells of.
+/// What the pages tell of.
 #[derive(Clone, Debug)]
 pub struct Watched {
     /// The way out, and the database.
     pub outbox: Arc<Outbox>,
     /// Why the Maildir cannot be read, where it cannot.
     pub maildir: watch::Receiver<Option<String>>,
+    /// What the way in counted.
+    pub inbound: Arc<Meters>,
+    /// How many lanes there are.
+    pub lanes: usize,
+    /// When the daemon started, in milliseconds since 1970.
+    pub started_at: i64,
+    counted: metrics::Counted,
+}
+
+impl Watched {
+    /// A daemon's parts, as the pages look at them.
+    #[must_use]
+    pub fn new(outbox: Arc<Outbox>, maildir: watch::Receiver<Option<String>>, inbound: Arc<Meters>, lanes: usize) -> Self {
+        let started_at = outbox.clock.millis();
+        Self { outbox, maildir, inbound, lanes, started_at, counted: metrics::Counted::default() }
+    }
 }
 
 /// Serves until `shutdown` turns true.
@@ -26,7 +45,7 @@ pub struct Watched {
 /// # Errors
 /// Where the socket is of no use.
 pub async fn serve(listener: TcpListener, watched: Watched, mut shutdown: watch::Receiver<bool>) -> std::io::Result<()> {
-    let router = Router::new().route("/health", get(health)).with_state(watched);
+    let router = Router::new().route("/health", get(health)).route("/metrics", get(metrics::metrics)).with_state(watched);
     let ended = async move { _ = shutdown.wait_for(|stop| *stop).await };
     axum::serve(listener, router).with_graceful_shutdown(ended).await
 }

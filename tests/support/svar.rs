@@ -32,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) retry_first_seconds: u32,
     /// How long a delivery is tried again after its first attempt.
     pub(crate) give_up_seconds: u32,
+    /// Of how many mails the rates of bounces and complaints are judged.
+    pub(crate) rate_sample: u32,
     /// The LMTP listener, empty for none; port 0 is chosen by the system.
     pub(crate) lmtp: String,
     /// The LMTP socket, empty for none.
@@ -59,6 +61,7 @@ impl Default for Settings {
             lease_seconds: 60,
             retry_first_seconds: 600,
             give_up_seconds: 432_000,
+            rate_sample: 100,
             lmtp: "127.0.0.1:0".into(),
             lmtp_socket: String::new(),
             maildir: String::new(),
@@ -80,6 +83,7 @@ impl Settings {
             lease_seconds,
             retry_first_seconds,
             give_up_seconds,
+            rate_sample,
             lmtp,
             lmtp_socket,
             maildir,
@@ -114,6 +118,7 @@ connections = {connections}
 lease_seconds = {lease_seconds}
 retry_first_seconds = {retry_first_seconds}
 give_up_seconds = {give_up_seconds}
+rate_sample = {rate_sample}
 
 [intake]
 lmtp = "{lmtp}"
@@ -214,6 +219,12 @@ impl Home {
     pub(crate) fn json<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Value {
         let printed = self.ok(args);
         serde_json::from_str(&printed).unwrap_or_else(|why| panic!("this is not JSON: {why}\n{printed}"))
+    }
+
+    /// Starts a command whose end the test waits for itself.
+    #[track_caller]
+    pub(crate) fn spawn<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Child {
+        self.command(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// Starts `svar serve` and waits until every listener of the settings is open.

@@ -55,6 +55,14 @@ impl Job {
         }
     }
 
+    /// When it was to be tried.
+    pub(super) fn due_at(&self) -> i64 {
+        match self {
+            Self::Delivery(delivery) => delivery.due_at,
+            Self::Notice(notice) => notice.due_at,
+        }
+    }
+
     pub(super) fn first_attempt_at(&self) -> Option<i64> {
         match self {
             Self::Delivery(delivery) => delivery.first_attempt_at,
@@ -85,7 +93,7 @@ impl Outbox {
         let mut jobs = Vec::new();
         // reading costs no write
         if self.store.more_is_due(now, 0).await? {
-            let (lease, rates) = ((self.holder.as_str(), self.lease_to_claim()), (self.relay.host.as_str(), &self.config.rates));
+            let (lease, rates) = ((self.holder.as_str(), self.lease_to_claim()), (self.relay.host.as_str(), &self.config.throttle));
             let claim = self.store.claim_due(now, limits.iter().sum(), lease, rates).await?;
             if let Some(at) = claim.not_before {
                 self.pacer.relay_waits(at);

@@ -55,6 +55,8 @@ pub struct Lane {
     ends: mpsc::Sender<End>,
     /// The next claim, asked for while the last one is sent, so that the connection does not wait for the database.
     next: Option<Next>,
+    /// Its connection is among those that are counted.
+    is_counted: bool,
 }
 
 /// A claim that is under way, and how often the lease had lapsed when it was asked for.
@@ -81,7 +83,7 @@ impl Lane {
     /// A lane that is not connected yet.
     #[must_use]
     pub fn new(outbox: Arc<Outbox>, ends: mpsc::Sender<End>) -> Self {
-        Self { outbox, session: None, ends, next: None }
+        Self { outbox, session: None, ends, next: None, is_counted: false }
     }
 
     /// Connects where something is due, claims a few and sends them. Connecting comes first, so that nothing is held while a
@@ -106,6 +108,7 @@ impl Lane {
         let at_work = outbox.at_work.fetch_add(1, Ordering::AcqRel);
         let sent = self.send_what_is_due(now, at_work, stop).await;
         outbox.at_work.fetch_sub(1, Ordering::AcqRel);
+        self.count_connection();
         match sent? {
             None => {
                 self.hang_up().await;
@@ -135,6 +138,15 @@ impl Lane {
         self.give_back_next().await;
         if let Some(session) = self.session.take() {
             session.quit().await;
+        }
+        self.count_connection();
+    }
+
+    /// Keeps the number of connected lanes right; within a step it may be behind.
+    fn count_connection(&mut self) {
+        let is_connected = self.session.is_some();
+        if std::mem::replace(&mut self.is_counted, is_connected) != is_connected {
+            self.outbox.meters.connected(is_connected);
         }
     }
 
@@ -245,7 +257,10 @@ impl Lane {
     async fn connect(&mut self, stop: &watch::Receiver<bool>) -> Result<bool, RelayFault> {
         if self.session.is_none() {
             tokio::select! {
-                session = smtp::connect(&self.outbox.relay) => self.session = Some(session?),
+                session = smtp::connect(&self.outbox.relay) => {
+                    self.session = Some(session?);
+                    self.outbox.meters.connections.count();
+                }
                 () = stopped(stop) => return Ok(false),
             }
         }
@@ -279,7 +294,10 @@ impl Lane {
         if !outbox.holds(lapses) {
             return Ok(untouched(job, outbox.clock.millis(), None));
         }
-        Ok(match self.send(&outgoing, stop).await {
+        let began = Instant::now();
+        let sent = self.send(&outgoing, stop).await;
+        outbox.meters.attempted(began.elapsed(), sent.as_ref());
+        Ok(match sent {
             Some(Ok(outcome)) => {
                 heed(&outbox, job, &outcome).await;
                 settled_by(&outbox, job, outcome)
@@ -342,6 +360,7 @@ impl Lane {
     async fn stand_back(&mut self, fault: &RelayFault, rests: u64) -> Result<Step, Error> {
         let outbox = self.outbox.clone();
         self.session = None;
+        outbox.meters.faulted(fault.stop);
         // Before all else: the other lanes ask the gate before each mail.
         let rest = outbox.gate.close(outbox.clock.millis(), rests, &fault.for_log());
         if fault.stop == RelayStop::Pause {
@@ -440,7 +459,7 @@ fn braked(outbox: &Outbox, reply: Reply) -> Option<RelayFault> {
 /// What an outcome says of its mailbox provider: one that is given too much rests, on all daemons (S-59).
 async fn heed(outbox: &Outbox, job: &Job, outcome: &Outcome) {
     let name = job.provider();
-    let Some(provider) = outbox.config.rates.providers.get(name) else { return };
+    let Some(provider) = outbox.config.throttle.providers.get(name) else { return };
     let reply = match outcome {
         Outcome::Accepted(_) => return outbox.pacer.took(name),
         Outcome::Transient(reply) => reply,
@@ -460,6 +479,7 @@ fn settled_by(outbox: &Outbox, job: &Job, outcome: Outcome) -> Attempt {
     let settled = |fate, reply: &Reply, hard| Settled { hard, ..ended(job, fate, Some(reply.code), reply.to_string()) };
     match outcome {
         Outcome::Accepted(reply) => {
+            outbox.meters.left(outbox.clock.millis() - job.due_at());
             outbox.refusals.store(0, Ordering::Release);
             if outbox.gate.forgive() {
                 info!(relay.host = outbox.relay.host, "the relay is used again");

@@ -11,6 +11,7 @@ mod desk;
 mod gate;
 mod gathered;
 mod lane;
+mod meters;
 mod pacer;
 mod prepared;
 mod settler;
@@ -31,6 +32,7 @@ use crate::wire::smtp::RelaySettings;
 use desk::Desk;
 use gate::Gate;
 pub use lane::{Lane, Step};
+pub use meters::Meters;
 use pacer::Pacer;
 pub use prepared::{Prepared, organiser};
 pub use settler::{End, Settler, settler};
@@ -59,6 +61,8 @@ pub struct Outbox {
     pub clock: Clock,
     /// This daemon's name in leases: new at each start.
     pub holder: String,
+    /// What is counted while it works.
+    pub meters: Meters,
     gate: Gate,
     desk: Desk,
     pacer: Pacer,
@@ -90,6 +94,7 @@ impl Outbox {
             config,
             clock,
             holder,
+            meters: Meters::default(),
             gate: Gate::default(),
             desk: Desk::default(),
             pacer: Pacer::default(),
@@ -136,6 +141,18 @@ impl Outbox {
     #[must_use]
     pub fn why_shut(&self) -> Option<String> {
         self.gate.why_shut()
+    }
+
+    /// Whether the relay rests by itself now.
+    #[must_use]
+    pub fn is_resting(&self) -> bool {
+        self.gate.closed_for(self.clock.millis()).is_some()
+    }
+
+    /// Lanes that connect, claim or send now.
+    #[must_use]
+    pub fn lanes_at_work(&self) -> usize {
+        self.at_work.load(Ordering::Relaxed)
     }
 
     /// An edition's snapshot, ready to be rendered; the inner error is the first mistake in it.

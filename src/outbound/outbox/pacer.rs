@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::model::outcome::Reply;
-use crate::model::rate::Provider;
+use crate::model::throttle::Provider;
 
 /// So many temporary refusals in a row, without a mail taken, are a storm: the provider rests, whatever it says.
 const STORM: u32 = 20;

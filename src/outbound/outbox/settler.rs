@@ -1,6 +1,7 @@
 //! Commits the ends of attempts, as many at a time as have gathered.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
@@ -47,8 +48,11 @@ impl Settler {
         let of = |notices: bool| self.open.iter().filter(move |end| end.is_notice == notices).map(|end| end.settled.clone()).collect();
         let (told, sent): (Vec<Settled>, Vec<Settled>) = (of(true), of(false));
         let (outbox, now) = (&self.outbox, self.outbox.clock.millis());
+        let began = Instant::now();
         let held = outbox.store.settle_deliveries(now, &outbox.holder, &sent).await?.len()
             + outbox.store.settle_notices(now, &outbox.holder, &told).await?.len();
+        outbox.meters.commit.observe(began.elapsed());
+        self.open.iter().for_each(|end| outbox.meters.settled(end.settled.fate));
         if held < self.open.len() {
             warn!(deliveries = self.open.len() - held, "not settled here: the lease had ended, so they are uncertain");
         }
@@ -62,7 +66,7 @@ impl Settler {
 
 /// What did not leave does not count. Where that cannot be written it counts, which passes no limit.
 async fn give_back(outbox: &Outbox, now: i64, ends: &[End]) {
-    let rates = &outbox.config.rates;
+    let rates = &outbox.config.throttle;
     let back = |end: &&End| matches!(end.settled.fate, Fate::Untouched(_) | Fate::Stopped(_));
     let (notices, deliveries): (Vec<&End>, Vec<&End>) = ends.iter().filter(back).partition(|end| end.is_notice);
     if !rates.any() || (notices.is_empty() && deliveries.is_empty()) {

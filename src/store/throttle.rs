@@ -8,7 +8,7 @@ use sqlx::FromRow;
 use super::db::{self, Conn, Value, values};
 use super::{Error, Store, event};
 use crate::model::event::{Cause, Event};
-use crate::model::rate::{Allowed, Rate, Rates, Used, ceiling, first_slots, slot};
+use crate::model::throttle::{Allowed, Rate, Throttle, Used, ceiling, first_slots, slot};
 
 /// The name under which a relay's or a provider's mail is counted.
 #[derive(Clone, Copy, Debug)]
@@ -125,7 +125,7 @@ impl Store {
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn set_providers(&self, rates: &Rates) -> Result<bool, Error> {
+    pub async fn set_providers(&self, rates: &Throttle) -> Result<bool, Error> {
         let wanted = rates.providers.iter().flat_map(|(name, p)| p.domains.iter().map(move |domain| (domain.clone(), name.clone())));
         let mut wanted: Vec<(String, String)> = wanted.collect();
         wanted.sort();
@@ -173,7 +173,7 @@ impl Store {
     ///
     /// # Errors
     /// Where the database fails; then it stays counted.
-    pub async fn give_back_rate(&self, now: i64, host: &str, rates: &Rates, notices: i64, deliveries: &[i64]) -> Result<(), Error> {
+    pub async fn give_back_rate(&self, now: i64, host: &str, rates: &Throttle, notices: i64, deliveries: &[i64]) -> Result<(), Error> {
         let mut tx = self.db.begin().await?;
         let sql = format!("SELECT provider, COUNT(*) FROM delivery WHERE id {} GROUP BY provider", tx.dialect().among(1));
         let of_providers: Vec<(String, i64)> = tx.all(&sql, vec![db::ids(deliveries)]).await?;
@@ -190,7 +190,7 @@ impl Store {
 
 /// The provider of an address, as a statement's expression: '' where there is none.
 pub(super) fn provider_of(address_key: &str, dialect: db::Dialect) -> String {
-    let domain = dialect.domain_of(address_key);
+    let domain = dialect.after_at(address_key);
     format!("COALESCE((SELECT p.provider FROM provider_domain p WHERE p.domain = {domain}), '')")
 }
 
@@ -203,18 +203,18 @@ mod tests {
     use super::*;
     use crate::model::address::Address;
     use crate::model::contact::Person;
-    use crate::model::rate::Provider;
+    use crate::model::throttle::Provider;
     use crate::store::tests::{sending, sending_to, stores};
     use crate::store::{Claim, Fate, Settled};
 
     const NOW: i64 = 1_795_500_000_000;
 
-    fn rates(relay: Rate, providers: &[(&str, &str, Rate)]) -> Rates {
+    fn rates(relay: Rate, providers: &[(&str, &str, Rate)]) -> Throttle {
         let provider = |domain: &str, rate| Provider { domains: vec![domain.into()], rate, ..Provider::default() };
-        Rates { relay, providers: providers.iter().map(|(name, domain, rate)| ((*name).into(), provider(domain, *rate))).collect() }
+        Throttle { relay, providers: providers.iter().map(|(name, domain, rate)| ((*name).into(), provider(domain, *rate))).collect() }
     }
 
-    async fn claim(store: &Store, now: i64, limit: i64, rates: &Rates) -> Claim {
+    async fn claim(store: &Store, now: i64, limit: i64, rates: &Throttle) -> Claim {
         store.claim_due(now, limit, ("d1", now + 60_000), ("relay.example", rates)).await.unwrap()
     }
 

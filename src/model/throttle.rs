@@ -118,14 +118,14 @@ pub struct Provider {
 
 /// How fast mail may leave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rates {
+pub struct Throttle {
     /// Through the relay.
     pub relay: Rate,
     /// For each provider, by its name.
     pub providers: BTreeMap<String, Provider>,
 }
 
-impl Rates {
+impl Throttle {
     /// Whether anything is limited.
     #[must_use]
     pub fn any(&self) -> bool {

@@ -1,0 +1,4 @@
+-- From when a campaign's bounces and complaints are counted: none, from its beginning; a person who resumes it is obeyed, and only mails
+-- that leave from then on are counted. And when the organiser was warned of them.
+ALTER TABLE campaign ADD COLUMN judged_from BIGINT;
+ALTER TABLE campaign ADD COLUMN warned_at BIGINT;
