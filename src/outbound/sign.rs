@@ -10,7 +10,7 @@ use super::compose::Outgoing;
 use crate::config::Sender;
 
 /// Signs a mail that was first composed at `composed_at`, in milliseconds. A signature takes a processor for a millisecond: it is
-/// made on a thread apart, so that the replies that other connections wait for are read meanwhile.
+/// made on a thread apart, so that the replies that other connections wait for are read meanwhile (docs/BENCHMARKS.md).
 ///
 /// # Errors
 /// Where a key does not sign.
