@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::model::address::{Address, Mailbox};
 use crate::model::throttle::{Provider, Rate, Throttle};
 use crate::model::token::Keys;
 use crate::store::OnUncertain;
+use crate::wire::dkim::{Algorithm, Key, Signer};
 use crate::wire::smtp::{Credentials, RelaySettings, Roots, Security};
 
 /// How long a provider is left alone that says "slow down", where nothing else is written (S-59).
@@ -84,6 +86,7 @@ section!(File {
     templates: String = String::new(),
     organiser: OrganiserSection = OrganiserSection::default(),
     mail: MailSection = MailSection::default(),
+    dkim: DkimSection = DkimSection::default(),
     relay: RelaySection = RelaySection::default(),
     providers: BTreeMap<String, ProviderSection> = BTreeMap::new(),
     outbox: OutboxSection = OutboxSection::default(),
@@ -97,6 +100,13 @@ section!(MailSection {
     reply: String = String::new(),
     separator: String = "+".into(),
     confirmations: bool = true,
+});
+section!(DkimSection {
+    selector: String = String::new(),
+    key_file: String = String::new(),
+    ed25519_selector: String = String::new(),
+    ed25519_key_file: String = String::new(),
+    domain: String = String::new(),
 });
 section!(RelaySection {
     host: String = "localhost".into(),
@@ -204,6 +214,8 @@ pub struct Sender {
     pub notify: Option<Address>,
     /// Whether recipients get confirmations, and somebody who was not asked a question whether they want to take part.
     pub confirmations: bool,
+    /// What signs each mail; `None` where the relay does.
+    pub dkim: Option<Signer>,
 }
 
 #[cfg(test)]
@@ -219,6 +231,7 @@ impl Sender {
             postal_address: String::new(),
             notify: None,
             confirmations: true,
+            dkim: None,
         }
     }
 }
@@ -292,6 +305,52 @@ pub fn places(path: &Path, env: impl Fn(&str) -> Option<String>) -> Result<Place
         _ => database.clone(),
     };
     Ok(Places { database, database_shown, secret_file: base.join(&file.secret_file) })
+}
+
+/// What stands in `[dkim]`, before there need be keys: what `svar dkim` works with. Empty texts are `None`.
+#[derive(Clone, Debug)]
+pub struct DkimPlaces {
+    /// The domain that is signed for: `dkim.domain`, or From's.
+    pub domain: String,
+    /// The folder that paths are relative to.
+    pub folder: PathBuf,
+    /// `dkim.selector` and `dkim.key_file`.
+    pub rsa: (Option<String>, Option<String>),
+    /// `dkim.ed25519_selector` and `dkim.ed25519_key_file`.
+    pub ed25519: (Option<String>, Option<String>),
+}
+
+/// Reads what `[dkim]` and From say, whatever else is still missing and whether or not there are keys.
+///
+/// # Errors
+/// Where the file cannot be read, From is missing or no address, or the domain will not do.
+pub fn dkim_places(path: &Path, env: impl Fn(&str) -> Option<String>) -> Result<DkimPlaces, Error> {
+    let file = read(path, env)?;
+    let mut checker = Checker { file: path.display().to_string(), base: folder_of(path), faults: Vec::new() };
+    let from = checker.required_mail("mail.from", &file.mail.from, Mailbox::parse);
+    let domain = from.and_then(|from| checker.signing_domain(&file.dkim, &from));
+    let given = |text: &String| (!text.is_empty()).then(|| text.clone());
+    match domain {
+        Some(domain) => Ok(DkimPlaces {
+            domain,
+            folder: checker.base,
+            rsa: (given(&file.dkim.selector), given(&file.dkim.key_file)),
+            ed25519: (given(&file.dkim.ed25519_selector), given(&file.dkim.ed25519_key_file)),
+        }),
+        None => Err(Error::Values(checker.faults)),
+    }
+}
+
+/// Whether a text will do as a selector: labels of letters, digits and hyphens (RFC 6376 §3.1).
+#[must_use]
+pub fn is_selector(text: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    text.len() <= 100 && text.split('.').all(is_label)
 }
 
 fn folder_of(path: &Path) -> PathBuf {
@@ -443,6 +502,7 @@ impl Checker {
             }
         }
         let from = from?;
+        let dkim = self.dkim(&file.dkim, &from);
         let organiser = [&file.organiser.name, &from.name].into_iter().find(|name| !name.is_empty()).cloned();
         Some(Sender {
             organiser: organiser.unwrap_or_else(|| from.address.to_string()),
@@ -452,7 +512,68 @@ impl Checker {
             postal_address: file.organiser.postal_address.clone(),
             notify: notify?,
             confirmations: file.mail.confirmations,
+            dkim,
         })
+    }
+
+    /// What signs: nothing where no key is named. A key that is named and no good is a fault, so that no mail leaves unsigned unnoticed.
+    fn dkim(&mut self, section: &DkimSection, from: &Mailbox) -> Option<Signer> {
+        let domain = self.signing_domain(section, from);
+        let rsa = self.key(["dkim.selector", "dkim.key_file"], [&section.selector, &section.key_file], Algorithm::Rsa);
+        let ed25519 = self.key(
+            ["dkim.ed25519_selector", "dkim.ed25519_key_file"],
+            [&section.ed25519_selector, &section.ed25519_key_file],
+            Algorithm::Ed25519,
+        );
+        // S-27: who does not know Ed25519 yet would take the mail for unsigned
+        if section.key_file.is_empty() && !section.ed25519_key_file.is_empty() {
+            self.fault("dkim.key_file", "is missing; Ed25519 signs beside an RSA key, never alone, for few verify it: svar dkim new");
+        }
+        if ed25519.is_some() && section.selector == section.ed25519_selector {
+            self.fault("dkim.ed25519_selector", "is dkim.selector; each key needs a record of its own, so write another");
+        }
+        let signer = Signer::new(&domain?, &section.selector, rsa?);
+        Some(match ed25519 {
+            Some(key) => signer.and(&section.ed25519_selector, key),
+            None => signer,
+        })
+    }
+
+    /// From's domain, or one that DMARC counts as the same: the one lies within the other (RFC 7489 §3.1.1).
+    fn signing_domain(&mut self, section: &DkimSection, from: &Mailbox) -> Option<String> {
+        let of_from = from.address.domain().to_ascii_lowercase();
+        if section.domain.is_empty() {
+            return Some(of_from);
+        }
+        let domain = section.domain.to_ascii_lowercase();
+        let within = |one: &str, other: &str| one == other || one.ends_with(&format!(".{other}"));
+        if !domain.contains('.') || !(within(&of_from, &domain) || within(&domain, &of_from)) {
+            self.fault("dkim.domain", format!("{domain} is not the domain of mail.from, {of_from}; write that, or leave the key empty"));
+            return None;
+        }
+        Some(domain)
+    }
+
+    /// The key of one selector; `None` where none is named, or where it is no good.
+    fn key(&mut self, [selector_key, file_key]: [&'static str; 2], [selector, file]: [&String; 2], algorithm: Algorithm) -> Option<Key> {
+        if file.is_empty() {
+            if !selector.is_empty() {
+                self.fault(file_key, format!("is missing; {selector_key} needs a key, which is made by: svar dkim new"));
+            }
+            return None;
+        }
+        if !is_selector(selector) {
+            self.fault(selector_key, format!("\"{selector}\" will not do; write the one that the key is published under, as svar"));
+        }
+        let path = self.base.join(file);
+        let key = read_key(&path).map_err(|message| self.fault(file_key, message)).ok()?;
+        if key.algorithm() == algorithm {
+            return Some(key);
+        }
+        let wanted = if algorithm == Algorithm::Rsa { "an RSA key" } else { "an Ed25519 key" };
+        let other = if algorithm == Algorithm::Rsa { "dkim.ed25519_key_file" } else { "dkim.key_file" };
+        self.fault(file_key, format!("{} holds no such key: {wanted} stands here, another in {other}", path.display()));
+        None
     }
 
     fn required_mail<T, E: ToString>(&mut self, key: &'static str, text: &str, parse: impl Fn(&str) -> Result<T, E>) -> Option<T> {
@@ -589,6 +710,21 @@ fn known_providers() -> BTreeMap<String, ProviderSection> {
     toml::from_str(include_str!("../templates/providers.toml")).expect("providers.toml is well formed")
 }
 
+/// Reads a key that signs mail. One that everybody on this machine can read is refused: whoever has it can write mail that is
+/// genuine in the eyes of the world. Its group may read it, for root and the group of a service is how packages keep keys.
+///
+/// # Errors
+/// What is wrong with the file, and the remedy.
+pub fn read_key(path: &Path) -> Result<Key, String> {
+    let unreadable = |error: std::io::Error| format!("{} cannot be read ({error}); a key is made by: svar dkim new", path.display());
+    let mode = std::fs::metadata(path).map_err(unreadable)?.permissions().mode();
+    if mode & 0o027 != 0 {
+        return Err(format!("{0} is open to others (mode {1:04o}); close it: chmod 600 {0}", path.display(), mode & 0o777));
+    }
+    let pem = std::fs::read(path).map_err(unreadable)?;
+    Key::parse(&pem).map_err(|error| format!("{} {error}; a new one is made by: svar dkim new --selector NAME", path.display()))
+}
+
 fn seconds(n: u32) -> Duration {
     Duration::from_secs(u64::from(n))
 }
@@ -691,6 +827,42 @@ mod tests {
         }
         let missing = load(Path::new("nowhere/svar.toml"), |_| None).unwrap_err().to_string();
         assert!(missing.contains("svar init"), "{missing}");
+    }
+
+    /// A configuration with these lines in `[dkim]`, beside keys that are each closed to others but one.
+    fn load_dkim(lines: &str) -> Result<Config, String> {
+        let (dir, path) = folder(&format!("{GOOD}[dkim]\n{lines}"));
+        let keys = [("rsa", "rsa", 0o600), ("open", "rsa", 0o644), ("ed", "ed25519", 0o640), ("short", "rsa-1024", 0o600)];
+        for (name, source, mode) in keys {
+            let key = dir.path().join(name);
+            std::fs::copy(format!("tests/fixtures/dkim/{source}.pem"), &key).unwrap();
+            std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        load(&path, |_| None).map(|(config, _)| config).map_err(|error| error.to_string())
+    }
+
+    /// S-26, S-27.
+    #[test]
+    fn keys_for_dkim_are_read_and_what_is_wrong_with_one_is_named() {
+        assert!(load_dkim("").unwrap().sender.dkim.is_none());
+        let both = "selector = \"a\"\nkey_file = \"rsa\"\ned25519_selector = \"b\"\ned25519_key_file = \"ed\"\n";
+        assert!(load_dkim(both).unwrap().sender.dkim.is_some());
+        for (lines, part) in [
+            ("ed25519_selector = \"b\"\ned25519_key_file = \"ed\"", "dkim.key_file: is missing; Ed25519 signs beside an RSA key"),
+            ("selector = \"a\"", "dkim.key_file: is missing; dkim.selector needs a key"),
+            ("key_file = \"rsa\"", "dkim.selector: \"\" will not do"),
+            ("selector = \"a b\"\nkey_file = \"rsa\"", "dkim.selector: \"a b\" will not do"),
+            ("selector = \"a\"\nkey_file = \"gone\"", "gone cannot be read"),
+            ("selector = \"a\"\nkey_file = \"open\"", "is open to others (mode 0644); close it: chmod 600"),
+            ("selector = \"a\"\nkey_file = \"svar.secret\"", "svar.secret is open to others"),
+            ("selector = \"a\"\nkey_file = \"short\"", "it is shorter than 2048 bits"),
+            ("selector = \"a\"\nkey_file = \"ed\"", "holds no such key: an RSA key stands here, another in dkim.ed25519_key_file"),
+            ("selector = \"a\"\nkey_file = \"rsa\"\ndomain = \"other.example\"", "dkim.domain: other.example is not the domain"),
+        ] {
+            let error = load_dkim(lines).unwrap_err();
+            assert!(error.contains(part), "{part:?} is not in {error:?}");
+        }
+        assert!(load_dkim(&both.replace("\"b\"", "\"a\"")).unwrap_err().contains("dkim.ed25519_selector: is dkim.selector"));
     }
 
     /// S-221.

@@ -275,6 +275,7 @@ fn config(folder: &Path, relay: SocketAddr) -> Result<Config, Failure> {
             separator: '+',
             postal_address: String::new(),
             confirmations: true,
+            dkim: None,
         },
         relay: RelaySettings::new(relay.ip().to_string(), relay.port(), Security::Plain, "svar.example.org"),
         connections: 2,

@@ -35,7 +35,7 @@ fn next_steps(path: &Path) -> String {
 }
 
 /// Writes a file that is not there yet; `false` where it is.
-fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<bool, Failure> {
+pub(super) fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<bool, Failure> {
     let failed = |error: std::io::Error| Failure::new(Exit::Failed, format!("{} cannot be written: {error}", path.display()));
     match std::fs::File::options().write(true).create_new(true).mode(mode).open(path) {
         Ok(mut file) => file.write_all(content).and_then(|()| file.sync_all()).map(|()| true).map_err(failed),

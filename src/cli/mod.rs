@@ -3,6 +3,7 @@
 mod campaign;
 mod contacts;
 mod demo;
+mod dkim;
 mod exit;
 mod history;
 mod ingest;
@@ -71,6 +72,9 @@ enum Command {
     Read(read::Args),
     /// Store messages from files or standard input, as a mail server's pipe does. Exit code 75 when it could not.
     Ingest(ingest::Args),
+    /// The keys that sign mail, for a relay that does not: make them, and print what to publish.
+    #[command(subcommand)]
+    Dkim(dkim::Command),
     /// Let a paused relay be used again.
     ResumeRelay,
 }
@@ -99,6 +103,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
         Command::Init => init::run(&path).await,
         Command::Demo(args) => demo::run(args, clock).await,
+        Command::Dkim(command) => dkim::run(&path, &command),
         Command::Read(args) => read::run(&args),
         Command::Serve => serve::run(&path, clock).await,
         Command::Health => serve::health(&path).await,

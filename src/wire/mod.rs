@@ -1,5 +1,6 @@
 //! The world's formats, both directions in one file where there are two; no tables.
 
+pub mod dkim;
 pub mod exposition;
 pub mod flowed;
 pub mod html;

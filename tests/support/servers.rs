@@ -3,10 +3,11 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// True when the test can go on: `if !servers::need("postfix") { return }`.
 ///
-/// Names: `postgresql`, `postfix`, `dovecot`, `chromium`. With `CI` set or `SVAR_TEST_SERVERS=required` a missing one panics.
+/// Names: `postgresql`, `postfix`, `dovecot`, `chromium`, `dkimpy`. With `CI` set or `SVAR_TEST_SERVERS=required` a missing one panics.
 #[track_caller]
 pub(crate) fn need(name: &str) -> bool {
     let Some(lack) = lacking(name) else { return true };
@@ -25,6 +26,7 @@ fn lacking(name: &str) -> Option<String> {
             "dovecot-lmtpd and dovecot-imapd",
         ),
         "chromium" => (chromium().is_some(), "chromium"),
+        "dkimpy" => (dkimpy(), "python3-dkim and python3-nacl"),
         other => panic!("\"{other}\" is no server the tests know"),
     };
     if !there {
@@ -47,6 +49,11 @@ fn version_of(bin: &Path) -> u32 {
 /// The browser's program.
 pub(crate) fn chromium() -> Option<PathBuf> {
     ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].iter().map(PathBuf::from).find(|p| p.exists())
+}
+
+/// Whether Python can verify DKIM, with Ed25519.
+fn dkimpy() -> bool {
+    Command::new("python3").args(["-c", "import dkim, nacl"]).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 /// Whether this process is root's.

@@ -63,6 +63,14 @@ impl Job {
         }
     }
 
+    /// The moment of the first composition, in milliseconds.
+    pub(super) fn composed_at(&self) -> i64 {
+        match self {
+            Self::Delivery(delivery) => delivery.composed_at,
+            Self::Notice(notice) => notice.composed_at,
+        }
+    }
+
     pub(super) fn first_attempt_at(&self) -> Option<i64> {
         match self {
             Self::Delivery(delivery) => delivery.first_attempt_at,

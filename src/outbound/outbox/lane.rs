@@ -16,6 +16,7 @@ use crate::model::delivery::back_off;
 use crate::model::event::Cause;
 use crate::model::outcome::{Class, Outcome, RelayFault, RelayStop, Reply};
 use crate::outbound::compose::Outgoing;
+use crate::outbound::sign::sign;
 use crate::store::{Error, Fate, Settled, Stop};
 use crate::wire::smtp::{self, Session};
 
@@ -329,13 +330,17 @@ impl Lane {
 
     async fn compose(&mut self, job: &Job) -> Result<Result<Outgoing, String>, Error> {
         let outbox = self.outbox.clone();
-        match job {
-            Job::Delivery(delivery) => Ok(match outbox.edition(delivery.edition_id).await? {
+        let composed = match job {
+            Job::Delivery(delivery) => match outbox.edition(delivery.edition_id).await? {
                 Ok(edition) => compose_delivery(&outbox.sender, &outbox.keys, &edition, delivery),
                 Err(reason) => Err(reason),
-            }),
-            Job::Notice(notice) => Ok(compose_notice(&outbox, notice)),
-        }
+            },
+            Job::Notice(notice) => compose_notice(&outbox, notice),
+        };
+        Ok(match composed {
+            Ok(mail) => sign(&outbox.sender, mail, job.composed_at()).await,
+            Err(reason) => Err(reason),
+        })
     }
 
     /// A template that fails for one contact is a fault of the campaign: it is paused and says why, nobody is left out.
