@@ -44,7 +44,8 @@ for at in range(count):
         print(False, end=' ')
 ";
     let records = serde_json::to_string(records).unwrap();
-    let mut child = Command::new("python3").args(["-c", SCRIPT, &records]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        Command::new("/usr/bin/python3").args(["-c", SCRIPT, &records]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(mail).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());

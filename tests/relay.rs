@@ -39,6 +39,8 @@ fn no_more_leaves_than_the_relay_may_be_given_whatever_is_killed() {
     status(&home, "the rest waiting", |s| s["sending"] == 0);
     std::thread::sleep(A_WHILE);
     assert_eq!(sink.received().len(), 12);
+    let queue = home.ok(["queue"]);
+    assert!(queue.contains("127.0.0.1 has been given its 12 mails of an hour"), "{queue}");
     assert!(daemon.term().success());
 }
 
@@ -65,6 +67,8 @@ fn a_provider_that_says_slow_down_holds_up_nobody_else() {
     wait::until("all others", wait::LONG, || (to_others() == 40).then_some(()));
     std::thread::sleep(A_WHILE);
     assert!(sink.received().len() < 80 - 16, "the provider rests");
+    let queue = home.ok(["queue"]);
+    assert!(queue.contains("guests said that it is too much") && queue.contains("450 4.7.28 unusual rate"), "{queue}");
     assert_eq!(status(&home, "a status", |_| true)["failed"], 0);
     assert!(daemon.term().success());
 }

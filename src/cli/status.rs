@@ -5,7 +5,7 @@ use clap::Args as ClapArgs;
 use super::{Exit, Failure, Office, serve, show, standing};
 use crate::model::campaign::Kind;
 use crate::model::standing::Standing;
-use crate::store::Status;
+use crate::store::{Slowed, Status};
 
 /// `svar status [NAME]`
 #[derive(Debug, ClapArgs)]
@@ -63,7 +63,7 @@ pub(super) async fn run(office: &Office, args: Args) -> Result<Exit, Failure> {
         let campaigns: Vec<_> = all.iter().map(as_json).collect();
         let (relays, problems) = (office.store.paused_relays().await?, serve::problems(&office.config).await);
         let all = serde_json::json!({
-            "campaigns": campaigns, "review_without_campaign": stray, "paused_relays": relays, "problems": problems,
+            "campaigns": campaigns, "review_without_campaign": stray, "paused_relays": relays, "slowed": slowed(office).await?, "problems": problems,
         });
         show::json(&all)?;
         return Ok(Exit::Done);
@@ -81,15 +81,38 @@ pub(super) async fn run(office: &Office, args: Args) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Why nothing moves, where nothing does: relays that are paused, and what the daemon says.
+/// Why nothing moves, where nothing does: relays that are paused, rates that are used up, and what the daemon says.
 pub(super) async fn in_the_way(office: &Office) -> Result<(), Failure> {
     for relay in office.store.paused_relays().await? {
         show::line(&format!("the relay {} is paused: {}\n  mend it, then: svar resume-relay", relay.name, show::plain(&relay.why)))?;
+    }
+    for slowed in slowed(office).await? {
+        show::line(&in_words(office, &slowed))?;
     }
     for problem in serve::problems(&office.config).await {
         show::line(&show::plain(&problem))?;
     }
     Ok(())
+}
+
+async fn slowed(office: &Office) -> Result<Vec<Slowed>, Failure> {
+    Ok(office.store.list_slowed(office.now(), &office.config.relay.host, &office.config.outbox.throttle).await?)
+}
+
+fn in_words(office: &Office, slowed: &Slowed) -> String {
+    match slowed {
+        Slowed::UsedUp { name, limit, hours: 1 } => {
+            format!("{name} has been given its {limit} mails of an hour; more leave as the hour goes on")
+        }
+        Slowed::UsedUp { name, limit, .. } => format!("{name} has been given its {limit} mails of 24 hours; more leave as they go by"),
+        Slowed::Rests { name, until, why } => {
+            format!(
+                "{name} said that it is too much, and is left alone until {}: {}",
+                show::time(office.config.zone, *until),
+                show::plain(why)
+            )
+        }
+    }
 }
 
 /// The status as the pages and programs get it: times as RFC 3339.

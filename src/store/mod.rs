@@ -37,6 +37,7 @@ pub use rates::Judged;
 pub use relay::RelayPause;
 pub use standing::StandingRow;
 pub use status::{Recent, Status};
+pub use throttle::Slowed;
 pub use wish::Wish;
 
 use db::Db;

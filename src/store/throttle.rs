@@ -46,10 +46,7 @@ impl Ration {
         let sql = "INSERT INTO rate_pace (name, free_at) VALUES ($1, 0)
                    ON CONFLICT (name) DO UPDATE SET free_at = rate_pace.free_at RETURNING free_at";
         let free_at = tx.number(sql, values![&name]).await?;
-        let (hour, day) = first_slots(now);
-        let sql = "SELECT CAST(COALESCE(SUM(CASE WHEN slot >= $2 THEN n ELSE 0 END), 0) AS BIGINT), CAST(COALESCE(SUM(n), 0) AS BIGINT)
-                   FROM rate_used WHERE name = $1 AND slot >= $3";
-        let (hour, day) = tx.first::<(i64, i64)>(sql, values![&name, hour, day]).await?.unwrap_or_default();
+        let (hour, day) = given_out(tx, now, &name).await?;
         let used = Used { free_at, hour, day };
         Ok(Some(Self { allowed: rate.allows(&used, now), name, rate, used }))
     }
@@ -75,6 +72,38 @@ impl Ration {
         tx.execute(sql, values![&self.name, first_slots(now).1]).await?;
         Ok(())
     }
+}
+
+/// What was given out in the last hour and the last 24.
+async fn given_out(conn: &mut Conn, now: i64, name: &str) -> Result<(i64, i64), Error> {
+    let (hour, day) = first_slots(now);
+    let sql = "SELECT CAST(COALESCE(SUM(CASE WHEN slot >= $2 THEN n ELSE 0 END), 0) AS BIGINT), CAST(COALESCE(SUM(n), 0) AS BIGINT)
+               FROM rate_used WHERE name = $1 AND slot >= $3";
+    Ok(conn.first::<(i64, i64)>(sql, values![name, hour, day]).await?.unwrap_or_default())
+}
+
+/// Why mail waits that could leave otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Slowed {
+    /// A relay or a provider has been given all it may be in a time.
+    UsedUp {
+        /// The relay's host, or the provider's name.
+        name: String,
+        /// How many mails it may be given.
+        limit: u32,
+        /// In how many hours: 1 or 24.
+        hours: u8,
+    },
+    /// A provider said "slow down".
+    Rests {
+        /// Its name.
+        name: String,
+        /// Until when, in milliseconds since 1970.
+        until: i64,
+        /// What it said.
+        why: String,
+    },
 }
 
 /// The editions that have something queued and may leave, in a table `open`: found by as many steps through the index as there are
@@ -169,6 +198,32 @@ impl Store {
         Ok(changed)
     }
 
+    /// What holds mail back by its rate: quotas that are used up, through the relay `host` and for providers, and providers that rest.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn list_slowed(&self, now: i64, host: &str, throttle: &Throttle) -> Result<Vec<Slowed>, Error> {
+        let mut conn = self.db.read().await?;
+        let providers = throttle.providers.iter().map(|(name, provider)| (name.as_str(), Counted::Provider(name), provider.rate));
+        let mut slowed = Vec::new();
+        for (name, counted, rate) in std::iter::once((host, Counted::Relay(host), throttle.relay)).chain(providers) {
+            if rate.per_hour == 0 && rate.per_day == 0 {
+                continue;
+            }
+            let (hour, day) = given_out(&mut conn, now, &counted.name()).await?;
+            for (limit, used, hours) in [(rate.per_day, day, 24), (rate.per_hour, hour, 1)] {
+                if limit > 0 && used >= i64::from(limit) {
+                    slowed.push(Slowed::UsedUp { name: name.to_owned(), limit, hours });
+                    break;
+                }
+            }
+        }
+        let sql = "SELECT name, rests_until, COALESCE(why, '') FROM provider WHERE rests_until > $1 ORDER BY name";
+        let resting: Vec<(String, i64, String)> = conn.all(sql, values![now]).await?;
+        slowed.extend(resting.into_iter().map(|(name, until, why)| Slowed::Rests { name, until, why }));
+        Ok(slowed)
+    }
+
     /// Gives back what was given out through the relay `host` and did not leave: so many notices, and these deliveries.
     ///
     /// # Errors
@@ -252,6 +307,8 @@ mod tests {
                 });
             }
             assert_eq!(tasks.join_all().await.iter().sum::<usize>(), 25);
+            let used_up = Slowed::UsedUp { name: "relay.example".into(), limit: 25, hours: 1 };
+            assert_eq!(store.list_slowed(NOW, "relay.example", &rates).await.unwrap(), [used_up]);
             assert!(claim(&store, NOW + 3_500_000, 99, &rates).await.deliveries.is_empty());
             assert_eq!(claim(&store, NOW + 4_200_000, 99, &rates).await.deliveries.len(), 15);
         }
@@ -301,6 +358,8 @@ mod tests {
             assert!(store.rest_provider(NOW, "google", NOW + 600_000, "450 4.7.28").await.unwrap());
             assert!(!store.rest_provider(NOW, "google", NOW + 600_000, "450 4.7.28").await.unwrap());
             assert_eq!(of(&claim(&store, NOW, 99, &rates).await, "google").count(), 0);
+            let rests = Slowed::Rests { name: "google".into(), until: NOW + 600_000, why: "450 4.7.28".into() };
+            assert_eq!(store.list_slowed(NOW, "relay.example", &rates).await.unwrap(), [rests]);
             assert_eq!(of(&claim(&store, NOW + 600_000, 99, &rates).await, "google").count(), 1);
             assert_eq!(of(&claim(&store, NOW + 600_000, 99, &rates).await, "google").count(), 0, "one is under way");
             assert_eq!(of(&claim(&store, NOW + 660_000, 99, &rates).await, "google").count(), 1, "two may be");

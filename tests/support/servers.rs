@@ -53,7 +53,7 @@ pub(crate) fn chromium() -> Option<PathBuf> {
 
 /// Whether Python can verify DKIM, with Ed25519.
 fn dkimpy() -> bool {
-    Command::new("python3").args(["-c", "import dkim, nacl"]).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    Command::new("/usr/bin/python3").args(["-c", "import dkim, nacl"]).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 /// Whether this process is root's.
