@@ -83,16 +83,19 @@ pub(super) async fn run(office: &Office, args: Args) -> Result<Exit, Failure> {
 
 /// Why nothing moves, where nothing does: relays that are paused, rates that are used up, and what the daemon says.
 pub(super) async fn in_the_way(office: &Office) -> Result<(), Failure> {
-    for relay in office.store.paused_relays().await? {
-        show::line(&format!("the relay {} is paused: {}\n  mend it, then: svar resume-relay", relay.name, show::plain(&relay.why)))?;
-    }
-    for slowed in slowed(office).await? {
-        show::line(&in_words(office, &slowed))?;
-    }
-    for problem in serve::problems(&office.config).await {
-        show::line(&show::plain(&problem))?;
-    }
-    Ok(())
+    what_is_in_the_way(office).await?.iter().try_for_each(|line| show::line(line))
+}
+
+/// The same as lines.
+pub(super) async fn what_is_in_the_way(office: &Office) -> Result<Vec<String>, Failure> {
+    let paused = office.store.paused_relays().await?;
+    let paused = paused
+        .iter()
+        .map(|relay| format!("the relay {} is paused: {}\n  mend it, then: svar resume-relay", relay.name, show::plain(&relay.why)));
+    let mut lines: Vec<String> = paused.collect();
+    lines.extend(slowed(office).await?.iter().map(|slowed| in_words(office, slowed)));
+    lines.extend(serve::problems(&office.config).await.iter().map(|problem| show::plain(problem)));
+    Ok(lines)
 }
 
 async fn slowed(office: &Office) -> Result<Vec<Slowed>, Failure> {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Exit, Failure, Office, serve, show};
+use super::{Exit, Failure, Office, serve, show, status};
 use crate::model::campaign::State;
 use crate::store::{Counts, OnUncertain, Progress};
 
@@ -57,7 +57,10 @@ struct Watch<'a> {
     /// Since when nothing has moved.
     still_since: Instant,
     last: Option<Progress>,
-    last_line: Option<Instant>,
+    /// The last line, where there is no bar, and when it was written.
+    line: Option<(String, Instant)>,
+    /// What was said of why nothing moves.
+    told: Vec<String>,
 }
 
 impl<'a> Watch<'a> {
@@ -67,7 +70,7 @@ impl<'a> Watch<'a> {
             bar.set_style(style);
         }
         let began = Instant::now();
-        Self { name, bar, began, looks: VecDeque::new(), still_since: began, last: None, last_line: None }
+        Self { name, bar, began, looks: VecDeque::new(), still_since: began, last: None, line: None, told: Vec::new() }
     }
 
     async fn until_end(&mut self, office: &Office) -> Result<End, Failure> {
@@ -103,8 +106,17 @@ impl<'a> Watch<'a> {
             if let Some(why) = serve::absence(&office.config).await {
                 return Ok(Some(End { exit: Exit::Unavailable, words: format!("{}\n{why}", self.so_far(&progress.counts)) }));
             }
+            self.tell(status::what_is_in_the_way(office).await?);
         }
         Ok(None)
+    }
+
+    /// Says why nothing moves, when that is something else than it was.
+    fn tell(&mut self, why: Vec<String>) {
+        if why != self.told {
+            self.bar.suspend(|| why.iter().for_each(|line| eprintln!("{line}")));
+            self.told = why;
+        }
     }
 
     fn so_far(&self, counts: &Counts) -> String {
@@ -123,10 +135,9 @@ impl<'a> Watch<'a> {
         }
         let words = in_words(counts, speed(&self.looks), now);
         if self.bar.is_hidden() {
-            let is_time = self.last_line.is_none_or(|at| at.elapsed() >= LINE);
-            if is_time && self.last.as_ref() != Some(progress) {
+            if self.line.as_ref().is_none_or(|(line, at)| *line != words && at.elapsed() >= LINE) {
                 eprintln!("{}: {words}", self.name);
-                self.last_line = Some(Instant::now());
+                self.line = Some((words, Instant::now()));
             }
         } else {
             self.bar.set_message(words);
