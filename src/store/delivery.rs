@@ -182,8 +182,8 @@ impl Store {
         let sql = format!(
             "WITH RECURSIVE {OPEN}
              SELECT COUNT(*) FROM (SELECT id FROM notice WHERE state = 'queued' AND due_at <= $1
-                 UNION ALL SELECT d.id FROM open e CROSS JOIN provider p
-                     JOIN delivery d ON d.state = 'queued' AND d.edition_id = e.id AND d.provider = p.name AND d.due_at <= $1
+                 UNION ALL SELECT d.id FROM part t
+                     JOIN delivery d ON d.state = 'queued' AND d.edition_id = t.id AND d.provider = t.provider AND d.due_at <= $1
                  LIMIT $2) AS due"
         );
         Ok(self.db.read().await?.number(&sql, values![now, others + 1]).await? > others)

@@ -138,8 +138,8 @@ const HELD: &str = "
 fn oldest() -> String {
     format!(
         "WITH RECURSIVE {OPEN}
-         SELECT MIN((SELECT d.due_at FROM delivery d WHERE d.state = 'queued' AND d.edition_id = e.id AND d.provider = p.name AND d.due_at <= $1
-                     ORDER BY d.due_at, d.id LIMIT 1)) FROM open e CROSS JOIN provider p"
+         SELECT MIN((SELECT d.due_at FROM delivery d WHERE d.state = 'queued' AND d.edition_id = t.id AND d.provider = t.provider AND d.due_at <= $1
+                     ORDER BY d.due_at, d.id LIMIT 1)) FROM part t WHERE t.provider IS NOT NULL"
     )
 }
 

@@ -106,8 +106,9 @@ pub enum Slowed {
     },
 }
 
-/// The editions that have something queued and may leave, in a table `open`: found by as many steps through the index as there are
-/// editions, however much each has queued. The orders are the index's, so that PostgreSQL takes no other.
+/// The editions that have something queued and may leave, and of each the providers, in a table `part`: found by as many steps through
+/// the index as there are of them, however much each has queued. The orders are the index's, so that PostgreSQL takes no other. The
+/// providers are those that stand in the queue, so that nobody is left out whose provider the configuration has forgotten.
 pub(super) const OPEN: &str = "
     waiting (id) AS (
         SELECT (SELECT d.edition_id FROM delivery d WHERE d.state = 'queued' ORDER BY d.edition_id, d.provider, d.due_at, d.id LIMIT 1)
@@ -116,7 +117,13 @@ pub(super) const OPEN: &str = "
                 ORDER BY d.edition_id, d.provider, d.due_at, d.id LIMIT 1) FROM waiting w WHERE w.id IS NOT NULL),
     open (id) AS (
         SELECT e.id FROM waiting w JOIN edition e ON e.id = w.id JOIN campaign c ON c.id = e.campaign_id
-        WHERE c.state = 'active' AND e.checked_at IS NOT NULL)";
+        WHERE c.state = 'active' AND e.checked_at IS NOT NULL),
+    part (id, provider) AS (
+        SELECT e.id, (SELECT d.provider FROM delivery d WHERE d.state = 'queued' AND d.edition_id = e.id
+                      ORDER BY d.provider, d.due_at, d.id LIMIT 1) FROM open e
+        UNION ALL
+        SELECT t.id, (SELECT d.provider FROM delivery d WHERE d.state = 'queued' AND d.edition_id = t.id AND d.provider > t.provider
+                      ORDER BY d.provider, d.due_at, d.id LIMIT 1) FROM part t WHERE t.provider IS NOT NULL)";
 
 /// An edition and a provider that have mail due.
 #[derive(Debug, FromRow)]
@@ -140,10 +147,11 @@ impl Due {
 pub(super) async fn due(tx: &mut Conn, now: i64) -> Result<Vec<Due>, Error> {
     let sql = format!(
         "WITH RECURSIVE {OPEN}
-         SELECT e.id AS edition_id, p.name AS provider, p.rests_until FROM open e CROSS JOIN provider p
-         WHERE (SELECT d.id FROM delivery d WHERE d.state = 'queued' AND d.edition_id = e.id AND d.provider = p.name AND d.due_at <= $1
+         SELECT t.id AS edition_id, t.provider, p.rests_until FROM part t LEFT JOIN provider p ON p.name = t.provider
+         WHERE t.provider IS NOT NULL
+           AND (SELECT d.id FROM delivery d WHERE d.state = 'queued' AND d.edition_id = t.id AND d.provider = t.provider AND d.due_at <= $1
                 ORDER BY d.due_at, d.id LIMIT 1) IS NOT NULL
-         ORDER BY p.name, e.id"
+         ORDER BY t.provider, t.id"
     );
     tx.all(&sql, values![now]).await
 }
@@ -170,14 +178,11 @@ impl Store {
         let names: Vec<[&String; 1]> = rates.providers.keys().map(|name| [name]).collect();
         let sql = format!("INSERT INTO provider (name) SELECT value ->> 0 FROM {pairs} WHERE true ON CONFLICT (name) DO NOTHING");
         tx.execute(&sql, vec![json(&names)]).await?;
-        // nothing waits for a provider that nobody asks for any more
+        // what comes back to the queue later keeps the name it had, and is found all the same
         let provider = provider_of("(SELECT c.address_key FROM contact c WHERE c.id = delivery.contact_id)", tx.dialect());
         let sql = format!("UPDATE delivery SET provider = {provider} WHERE state = 'queued' AND provider <> {provider}");
         tx.execute(&sql, vec![]).await?;
-        // one that is under way may still come back to the queue
-        let sql = "DELETE FROM provider WHERE name <> '' AND name NOT IN (SELECT provider FROM provider_domain)
-                   AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.state = 'sending' AND d.provider = provider.name)";
-        tx.execute(sql, vec![]).await?;
+        tx.execute("DELETE FROM provider WHERE name <> '' AND name NOT IN (SELECT provider FROM provider_domain)", vec![]).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -260,7 +265,7 @@ mod tests {
     use crate::model::contact::Person;
     use crate::model::throttle::Provider;
     use crate::store::tests::{sending, sending_to, stores};
-    use crate::store::{Claim, Fate, Settled};
+    use crate::store::{Claim, Claimed, Fate, Settled};
 
     const NOW: i64 = 1_795_500_000_000;
 
@@ -374,9 +379,14 @@ mod tests {
             let none = Rate { per_day: 1, ..Rate::default() };
             store.set_providers(&rates(Rate::default(), &[("google", "gmail.com", none)])).await.unwrap();
             sending_to_each(&store, 3).await;
+            let under_way = claim(&store, NOW, 2, &rates(Rate::default(), &[])).await.deliveries;
             store.set_providers(&rates(Rate::default(), &[("microsoft", "hotmail.se", none)])).await.unwrap();
+            let again =
+                |d: &Claimed| Settled { id: d.id, fate: Fate::Again(NOW), code: None, reply: String::new(), hard: false, attempt: 1 };
+            store.settle_deliveries(NOW, "d1", &under_way.iter().map(again).collect::<Vec<_>>()).await.unwrap();
+            assert!(store.more_is_due(NOW, 8).await.unwrap());
             let claimed = claim(&store, NOW, 99, &rates(Rate::default(), &[])).await;
-            assert_eq!((of(&claimed, "").count(), of(&claimed, "microsoft").count()), (6, 3));
+            assert_eq!((claimed.deliveries.len(), of(&claimed, "microsoft").count()), (9, 3));
         }
     }
 }
