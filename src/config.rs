@@ -13,7 +13,7 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 use crate::model::address::{Address, Mailbox};
-use crate::model::throttle::{Provider, Rate, Throttle};
+use crate::model::throttle::{LONGEST_REST, Provider, Rate, Throttle};
 use crate::model::token::Keys;
 use crate::store::OnUncertain;
 use crate::wire::dkim::{Algorithm, Key, Signer};
@@ -671,6 +671,12 @@ impl Checker {
         let rate =
             Rate { per_second: section.per_second, per_minute: section.per_minute, per_hour: section.per_hour, per_day: section.per_day };
         let rest = i64::from(section.rest_seconds.unwrap_or(REST_SECONDS)) * 1_000;
+        if !(1_000..=LONGEST_REST).contains(&rest) {
+            self.fault(
+                "providers",
+                format!("{name}: rest_seconds is to be from 1 to {}; rest_on = [] makes it none", LONGEST_REST / 1_000),
+            );
+        }
         Provider { domains, rate, rest_on: section.rest_on.unwrap_or_default(), rest }
     }
 
@@ -786,6 +792,7 @@ mod tests {
             ("[providers.a]\ndomains = [\"gmail.com\"]\n", "gmail.com is named before"),
             ("[providers.a]\ndomains = [\"a b\"]\n", "is not a domain"),
             ("[providers.google]\nper_week = 1\n", "per_week"),
+            ("[providers.google]\nrest_seconds = 0\n", "rest_seconds is to be from 1"),
         ] {
             let error = load_text(&format!("{GOOD}{text}")).unwrap_err();
             assert!(error.contains(part), "{part:?} is not in {error:?}");

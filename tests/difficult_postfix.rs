@@ -100,7 +100,7 @@ fn a_postfix_that_goes_away_and_comes_back_gets_the_rest_once() {
     let on = somewhere();
     // slow enough to be in the middle of it
     let (address, _asked) = policy(|_, _| {
-        thread::sleep(std::time::Duration::from_millis(20));
+        thread::sleep(std::time::Duration::from_millis(200));
         "DUNNO".into()
     });
     let home = invite(120, settings(on));

@@ -15,6 +15,8 @@ const HOUR: i64 = 3_600_000 / SLOT;
 const DAY: i64 = 24 * HOUR;
 /// So much of a pace may be made up for at once: a daemon that looks every second loses nothing.
 const BURST_US: i64 = 1_000_000;
+/// The longest rest that may be asked for, in milliseconds.
+pub const LONGEST_REST: i64 = 86_400_000;
 /// After a rest one mail is under way at a time, and each minute one more, so long (S-59).
 const CAREFUL: i64 = 20;
 
@@ -77,7 +79,7 @@ impl Rate {
         if gap == 0 {
             return Allowed::Now(quota);
         }
-        let (ahead, most) = ((used.free_at - now * 1_000).max(0), (BURST_US / gap).max(1));
+        let (ahead, most) = ((self.believed(used, now) - now * 1_000).max(0), (BURST_US / gap).max(1));
         match (most * gap - ahead) / gap {
             n if n > 0 => Allowed::Now(n.min(quota)),
             _ => Allowed::NotBefore(now + (ahead - (most - 1) * gap).div_euclid(1_000) + 1),
@@ -87,7 +89,19 @@ impl Rate {
     /// When the pace lets another one go once `n` more have left at `now`, in microseconds since 1970.
     #[must_use]
     pub fn free_at(&self, used: &Used, now: i64, n: i64) -> i64 {
-        used.free_at.max(now * 1_000) + n * self.gap()
+        self.believed(used, now).max(now * 1_000) + n * self.gap()
+    }
+
+    /// When the pace lets the next one go. What is later than can be was written by a clock that went wrong, and would stop all mail
+    /// until then: it is not believed.
+    fn believed(&self, used: &Used, now: i64) -> i64 {
+        if used.free_at > now * 1_000 + BURST_US.max(self.gap()) { 0 } else { used.free_at }
+    }
+
+    /// The same for what may wait: a twentieth of the quotas is kept for confirmations and words to the organiser.
+    #[must_use]
+    pub fn for_editions(&self) -> Self {
+        Self { per_hour: self.per_hour - self.per_hour / 20, per_day: self.per_day - self.per_day / 20, ..*self }
     }
 }
 
@@ -139,9 +153,13 @@ impl Throttle {
     }
 }
 
-/// How many mails may be under way to a provider that rested until `rested_until`; `None` for any number.
+/// How many mails may be under way to a provider that rested until `rested_until`; `None` for any number. No rest is longer than
+/// [`LONGEST_REST`]: one that is was written by a clock that went wrong.
 #[must_use]
 pub fn ceiling(rested_until: i64, now: i64) -> Option<i64> {
+    if rested_until > now + LONGEST_REST {
+        return None;
+    }
     let minutes = (now - rested_until).div_euclid(60_000);
     (minutes < CAREFUL).then_some((minutes + 1).max(0))
 }
@@ -181,6 +199,21 @@ mod tests {
         assert_eq!(rate.allows(&Used { hour: 99, day: 480, ..Used::default() }, NOW), Allowed::Now(1));
         let Allowed::NotBefore(at) = rate.allows(&Used { hour: 0, day: 500, ..Used::default() }, NOW) else { panic!("it is used up") };
         assert!(at > NOW && at <= NOW + SLOT && at % SLOT == 0);
+    }
+
+    /// S-244: a clock that was a year ahead, and is set right.
+    #[test]
+    fn a_clock_that_went_wrong_stops_nothing() {
+        let rate = Rate { per_minute: 30, ..Rate::default() };
+        let year = Used { free_at: (NOW + 31_536_000_000) * 1_000, ..Used::default() };
+        assert_eq!(rate.allows(&year, NOW), Allowed::Now(1));
+        assert_eq!(ceiling(NOW + 31_536_000_000, NOW), None);
+    }
+
+    #[test]
+    fn some_of_a_quota_is_kept_for_what_cannot_wait() {
+        let rate = Rate { per_minute: 30, per_hour: 19, per_day: 500, ..Rate::default() }.for_editions();
+        assert_eq!((rate.per_minute, rate.per_hour, rate.per_day), (30, 19, 475));
     }
 
     /// S-59: one connection after the rest, and one more at a time.

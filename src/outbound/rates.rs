@@ -16,7 +16,7 @@ use crate::store::{Error, Judged, NewNotice, Store};
 /// Where the database fails; what was not judged is by the next step.
 pub async fn step(store: &Store, sender: &Sender, keys: &Keys, sample: u64, now: i64) -> Result<usize, Error> {
     let mut paused = 0;
-    for judged in store.list_judged().await? {
+    for judged in store.list_judged(now).await? {
         let tally = store.tally(&judged).await?;
         match judge(tally, sample) {
             Verdict::Fine => {}

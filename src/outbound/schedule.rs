@@ -107,6 +107,7 @@ mod tests {
     use crate::model::address::Address;
     use crate::model::contact::Person;
     use crate::model::throttle::Throttle;
+    use crate::store::Limits;
     use crate::store::tests::stores;
 
     /// S-166: a pause is no reason to send what is weeks late. A one-off is sent, for that is what resuming it asks for.
@@ -168,7 +169,12 @@ mod tests {
             store.resume_campaign(now.timestamp_millis(), "fest").await.unwrap();
             let claim = async |store: &Store| {
                 store
-                    .claim_due(clock.millis(), 10, ("d1", clock.millis() + 60_000), ("relay", &Throttle::default()))
+                    .claim_due(
+                        clock.millis(),
+                        10,
+                        ("d1", clock.millis() + 60_000),
+                        Limits { host: "relay", throttle: &Throttle::default(), now: clock.millis() },
+                    )
                     .await
                     .unwrap()
                     .deliveries

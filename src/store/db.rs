@@ -71,6 +71,11 @@ impl Dialect {
         }
     }
 
+    /// Keeps others from changing a table until the transaction ends, where there is more than one writer.
+    pub(super) fn lock_table(self, table: &str) -> Option<String> {
+        (self == Self::Postgres).then(|| format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"))
+    }
+
     /// Asks for the database's own time in milliseconds since 1970, where several hosts share it.
     pub(super) fn clock(self) -> Option<&'static str> {
         match self {

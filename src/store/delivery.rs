@@ -5,6 +5,7 @@
 //! delivery `uncertain`, never `queued` in silence (S-74).
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sqlx::FromRow;
 
@@ -18,7 +19,7 @@ use crate::model::contact::Contact;
 use crate::model::delivery::State;
 use crate::model::event::{Cause, Event};
 use crate::model::suppression::Reason;
-use crate::model::throttle::{Allowed, Throttle};
+use crate::model::throttle::Throttle;
 
 /// A delivery that this daemon may send until its lease ends.
 #[derive(Clone, Debug)]
@@ -52,8 +53,19 @@ pub struct Claim {
     pub notices: Vec<ClaimedNotice>,
     /// Deliveries.
     pub deliveries: Vec<Claimed>,
-    /// The relay may be given nothing before this time, in milliseconds since 1970: its rate is used up.
+    /// Where nothing was given out: what may leave next may not before this time by the clock of the limits, in milliseconds since 1970.
     pub not_before: Option<i64>,
+}
+
+/// How fast mail may leave, and what time it is for that: one clock for all daemons.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits<'a> {
+    /// The relay's host.
+    pub host: &'a str,
+    /// What may leave.
+    pub throttle: &'a Throttle,
+    /// The time of [`Store::lease_clock`], in milliseconds since 1970.
+    pub now: i64,
 }
 
 #[derive(FromRow)]
@@ -189,33 +201,31 @@ impl Store {
         Ok(self.db.read().await?.number(&sql, values![now, others + 1]).await? > others)
     }
 
-    /// Claims up to `limit` of what is due, for `holder`, until `leased_until`, in one transaction, as far as the `rates` of the relay
-    /// `host` and of the providers let. Notices go first: they are few and dear.
+    /// Claims up to `limit` of what is due, for `holder`, until `leased_until`, in one transaction, as far as the limits let. Notices go
+    /// first: they are few and dear, and a part of the relay's quota is theirs alone. They are counted for no provider.
     ///
     /// # Errors
     /// Where the database fails; then nothing is claimed.
-    pub async fn claim_due(
-        &self,
-        now: i64,
-        limit: i64,
-        (holder, leased_until): (&str, i64),
-        (host, rates): (&str, &Throttle),
-    ) -> Result<Claim, Error> {
+    pub async fn claim_due(&self, now: i64, limit: i64, (holder, leased_until): (&str, i64), limits: Limits<'_>) -> Result<Claim, Error> {
         let mut tx = self.db.begin().await?;
-        let ration = Ration::of(&mut tx, now, Counted::Relay(host), rates.relay).await?;
-        if let Some(Allowed::NotBefore(at)) = ration.as_ref().map(|ration| ration.allowed) {
+        let ration = Ration::of(&mut tx, limits.now, Counted::Relay(limits.host), limits.throttle.relay).await?;
+        if let Some(at) = ration.as_ref().and_then(Ration::not_before) {
             return Ok(Claim { not_before: Some(at), ..Claim::default() });
         }
         let limit = ration.as_ref().map_or(limit, |ration| ration.most(limit));
         let notices = notice::claim(&mut tx, now, limit, holder, leased_until).await?;
-        let left = limit - i64::try_from(notices.len()).unwrap_or(limit);
-        let deliveries = claim_fairly(&mut tx, now, left, (holder, leased_until), rates).await?;
+        let first = i64::try_from(notices.len()).unwrap_or(limit);
+        let left = ration.as_ref().map_or(limit - first, |ration| ration.most_after(first, limit - first));
+        let (deliveries, not_before) = claim_fairly(&mut tx, now, left, (holder, leased_until), &limits).await?;
         if let Some(ration) = ration {
-            ration.take(&mut tx, now, i64::try_from(notices.len() + deliveries.len()).unwrap_or(limit)).await?;
+            ration.take(&mut tx, limits.now, first + i64::try_from(deliveries.len()).unwrap_or(left)).await?;
         }
-        if !notices.is_empty() || !deliveries.is_empty() {
-            tx.commit().await?;
+        if notices.is_empty() && deliveries.is_empty() {
+            // what is left of the quota is kept for notices
+            let kept = (left == 0 && limit > 0).then_some(limits.now + LOOK_AGAIN);
+            return Ok(Claim { not_before: not_before.or(kept), ..Claim::default() });
         }
+        tx.commit().await?;
         Ok(Claim { notices, deliveries, not_before: None })
     }
 
@@ -223,7 +233,8 @@ impl Store {
     #[cfg(test)]
     pub(crate) async fn claim_deliveries(&self, now: i64, limit: i64, holder: &str, leased_until: i64) -> Result<Vec<Claimed>, Error> {
         let mut tx = self.db.begin().await?;
-        let claimed = claim_fairly(&mut tx, now, limit, (holder, leased_until), &Throttle::default()).await?;
+        let limits = Limits { host: "", throttle: &Throttle::default(), now };
+        let (claimed, _) = claim_fairly(&mut tx, now, limit, (holder, leased_until), &limits).await?;
         tx.commit().await?;
         Ok(claimed)
     }
@@ -384,6 +395,12 @@ impl Store {
     }
 }
 
+/// Counts claims, so that each part is the first in its turn.
+static ROUND: AtomicUsize = AtomicUsize::new(0);
+
+/// How often what rests is looked at, in milliseconds: other mail may have come meanwhile.
+const LOOK_AGAIN: i64 = 15_000;
+
 /// What a provider may be given in a claim.
 struct Share {
     provider: String,
@@ -392,11 +409,28 @@ struct Share {
     given: i64,
 }
 
+impl Share {
+    /// When to look again, where it may be given nothing.
+    fn not_before(&self, now: i64) -> i64 {
+        let at = self.ration.as_ref().and_then(Ration::not_before).unwrap_or(now + LOOK_AGAIN);
+        at.min(now + LOOK_AGAIN)
+    }
+}
+
 /// Claims deliveries that are due: of each edition and provider the same share, as far as it has so many and the provider's rate lets, and
 /// of those that have more what is left. So forty guests do not wait behind a newsletter to a million, and none takes all.
-async fn claim_fairly(tx: &mut Conn, now: i64, limit: i64, holder: (&str, i64), rates: &Throttle) -> Result<Vec<Claimed>, Error> {
+///
+/// Beside them, where nothing may leave for a rate or a rest, when to look again.
+async fn claim_fairly(
+    tx: &mut Conn,
+    now: i64,
+    limit: i64,
+    holder: (&str, i64),
+    limits: &Limits<'_>,
+) -> Result<(Vec<Claimed>, Option<i64>), Error> {
     let (mut ids, mut left, mut more) = (Vec::new(), limit, Vec::new());
-    let (parts, mut shares) = if limit > 0 { parts(tx, now, limit, rates).await? } else { Default::default() };
+    let (parts, mut shares) = if limit > 0 { parts(tx, now, limit, limits).await? } else { Default::default() };
+    let not_before = if parts.is_empty() { shares.iter().map(|share| share.not_before(limits.now)).min() } else { None };
     for (n, (edition, at)) in parts.iter().enumerate() {
         let part = left.unsigned_abs().div_ceil((parts.len() - n) as u64).cast_signed();
         let claimed = claim(tx, now, part, holder, *edition, &mut shares[*at], &mut ids).await?;
@@ -410,31 +444,31 @@ async fn claim_fairly(tx: &mut Conn, now: i64, limit: i64, holder: (&str, i64), 
     }
     for share in shares {
         if let Some(ration) = share.ration {
-            ration.take(tx, now, share.given).await?;
+            ration.take(tx, limits.now, share.given).await?;
         }
     }
     if ids.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), not_before));
     }
     let sql = format!("{} WHERE d.id {} ORDER BY d.due_at, d.id", select_claimed(), tx.dialect().among(1));
     let rows: Vec<ClaimedRow> = tx.all(&sql, vec![db::ids(&ids)]).await?;
-    rows.into_iter().map(Claimed::try_from).collect()
+    Ok((rows.into_iter().map(Claimed::try_from).collect::<Result<_, _>>()?, None))
 }
 
 /// The editions and providers that have something due, none always first, and what each provider may be given.
-async fn parts(tx: &mut Conn, now: i64, limit: i64, rates: &Throttle) -> Result<(Vec<(i64, usize)>, Vec<Share>), Error> {
+async fn parts(tx: &mut Conn, now: i64, limit: i64, limits: &Limits<'_>) -> Result<(Vec<(i64, usize)>, Vec<Share>), Error> {
     let (mut parts, mut shares) = (Vec::new(), Vec::<Share>::new());
     for due in throttle::due(tx, now).await? {
         if shares.last().is_none_or(|share| share.provider != due.provider) {
-            let ration = Ration::of(tx, now, Counted::Provider(&due.provider), rates.of(&due.provider)).await?;
-            let most = due.most(tx, now, limit).await?;
+            let ration = Ration::of(tx, limits.now, Counted::Provider(&due.provider), limits.throttle.of(&due.provider)).await?;
+            let most = due.most(tx, limits.now, limit).await?;
             let left = ration.as_ref().map_or(most, |ration| ration.most(most));
             shares.push(Share { provider: due.provider, ration, left, given: 0 });
         }
         parts.push((due.edition_id, shares.len() - 1));
     }
     parts.retain(|(_, at)| shares[*at].left > 0);
-    if let Some(first) = usize::try_from(now).unwrap_or(0).checked_rem(parts.len()) {
+    if let Some(first) = ROUND.fetch_add(1, Ordering::Relaxed).checked_rem(parts.len()) {
         parts.rotate_left(first);
     }
     Ok((parts, shares))

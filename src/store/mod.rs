@@ -26,7 +26,7 @@ mod wish;
 pub use answer::AnswerRow;
 pub use campaign::{Campaign, DueCampaign};
 pub use contact::{Imported, PersonRow};
-pub use delivery::{Claim, Claimed, Fate, OnUncertain, Settled, Stop};
+pub use delivery::{Claim, Claimed, Fate, Limits, OnUncertain, Settled, Stop};
 pub use edition::{Edition, Opened};
 pub use event::HistoryRow;
 pub use inbound::{DecidedRow, Decision, Effect, Known, Raw, ReviewRow, Stored, Understanding, Waiting};

@@ -8,7 +8,7 @@ use super::{Error, NewNotice, Store, campaign, event, notice};
 use crate::model::event::{Cause, Event};
 use crate::model::rates::Tally;
 
-/// The newest edition of a campaign that is active.
+/// The newest edition of a campaign that is active, while something of it waits or it is young.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct Judged {
     /// The campaign's row.
@@ -28,7 +28,12 @@ const JUDGED: &str = "
         CASE WHEN ca.judged_from > e.opened_at THEN ca.judged_from ELSE e.opened_at END AS since,
         CASE WHEN ca.warned_at >= e.opened_at THEN ca.warned_at END AS warned_at
     FROM campaign ca JOIN edition e ON e.id = (SELECT MAX(n.id) FROM edition n WHERE n.campaign_id = ca.id)
-    WHERE ca.state = 'active' ORDER BY ca.id";
+    WHERE ca.state = 'active' AND (e.opened_at > $1
+        OR (SELECT d.id FROM delivery d WHERE d.state = 'queued' AND d.edition_id = e.id ORDER BY d.provider, d.due_at, d.id LIMIT 1) IS NOT NULL)
+    ORDER BY ca.id";
+
+/// So long after its opening an edition is judged though nothing of it waits, in milliseconds: complaints come late.
+const YOUNG: i64 = 14 * 86_400_000;
 
 /// By the addresses that were found dead since, which are few, and not by the mails.
 const HARD_BOUNCES: &str = "
@@ -46,8 +51,8 @@ impl Store {
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn list_judged(&self) -> Result<Vec<Judged>, Error> {
-        self.db.read().await?.all(JUDGED, vec![]).await
+    pub async fn list_judged(&self, now: i64) -> Result<Vec<Judged>, Error> {
+        self.db.read().await?.all(JUDGED, values![now - YOUNG]).await
     }
 
     /// What was counted of an edition. The mails are counted only where there is something to compare them with: it is nought otherwise.
@@ -67,9 +72,13 @@ impl Store {
     /// Pauses a campaign for its rates and queues the word to the organiser.
     ///
     /// # Errors
-    /// [`Error::Refused`] where it is not active any more.
+    /// [`Error::Refused`] where it is not active any more, or a person has resumed it since it was judged.
     pub async fn pause_for_rates(&self, now: i64, judged: &Judged, why: &str, word: Option<&NewNotice>) -> Result<(), Error> {
         let mut tx = self.db.begin().await?;
+        let sql = "SELECT COUNT(*) FROM campaign WHERE id = $1 AND judged_from > $2";
+        if tx.number(sql, values![judged.campaign_id, judged.since]).await? > 0 {
+            return Err(Error::Refused(format!("{} was resumed since it was judged", judged.campaign)));
+        }
         campaign::pause(&mut tx, now, &judged.campaign, Cause::Clock, Some(why)).await?;
         if let Some(word) = word {
             notice::queue(&mut tx, now, None, word).await?;

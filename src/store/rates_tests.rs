@@ -12,7 +12,7 @@ async fn rates_are_counted_of_what_left_since_a_person_said_go_on() {
     for (store, _dir) in stores().await {
         let people: Vec<String> = (0..30).map(|n| format!("person{n}@example.org")).collect();
         campaign_to(&store, SOURCE, &people).await;
-        let judged = store.list_judged().await.unwrap().remove(0);
+        let judged = store.list_judged(NOW).await.unwrap().remove(0);
         assert_eq!((judged.campaign.as_str(), judged.since, judged.warned_at), ("natverk", NOW, None));
         assert_eq!(store.tally(&judged).await.unwrap(), Tally::default());
 
@@ -33,15 +33,15 @@ async fn rates_are_counted_of_what_left_since_a_person_said_go_on() {
 
         assert!(store.warn_of_rates(NOW + 2_000, &judged, "one complained", None).await.unwrap());
         assert!(!store.warn_of_rates(NOW + 2_000, &judged, "one complained", None).await.unwrap(), "once");
-        assert!(store.list_judged().await.unwrap()[0].warned_at.is_some());
+        assert!(store.list_judged(NOW).await.unwrap()[0].warned_at.is_some());
 
         store.pause_for_rates(NOW + 3_000, &judged, "two are dead", None).await.unwrap();
         let campaign = store.get_campaign("natverk").await.unwrap();
         assert_eq!((campaign.state, campaign.paused_why.as_deref()), (State::Paused, Some("two are dead")));
-        assert!(store.list_judged().await.unwrap().is_empty(), "what is paused is judged no more");
+        assert!(store.list_judged(NOW).await.unwrap().is_empty(), "what is paused is judged no more");
 
         store.resume_campaign(NOW + 4_000, "natverk").await.unwrap();
-        let judged = store.list_judged().await.unwrap().remove(0);
+        let judged = store.list_judged(NOW).await.unwrap().remove(0);
         assert_eq!((judged.since, judged.warned_at), (NOW + 4_000, None));
         assert_eq!(store.tally(&judged).await.unwrap(), Tally::default(), "who resumes it is obeyed");
     }

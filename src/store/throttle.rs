@@ -8,7 +8,7 @@ use sqlx::FromRow;
 use super::db::{self, Conn, Value, values};
 use super::{Error, Store, event};
 use crate::model::event::{Cause, Event};
-use crate::model::throttle::{Allowed, Rate, Throttle, Used, ceiling, first_slots, slot};
+use crate::model::throttle::{Allowed, LONGEST_REST, Rate, Throttle, Used, ceiling, first_slots, slot};
 
 /// The name under which a relay's or a provider's mail is counted.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +33,8 @@ pub(super) struct Ration {
     rate: Rate,
     used: Used,
     pub(super) allowed: Allowed,
+    /// The same for what may wait.
+    for_editions: Allowed,
 }
 
 impl Ration {
@@ -48,14 +50,25 @@ impl Ration {
         let free_at = tx.number(sql, values![&name]).await?;
         let (hour, day) = given_out(tx, now, &name).await?;
         let used = Used { free_at, hour, day };
-        Ok(Some(Self { allowed: rate.allows(&used, now), name, rate, used }))
+        let (allowed, for_editions) = (rate.allows(&used, now), rate.for_editions().allows(&used, now));
+        Ok(Some(Self { name, rate, used, allowed, for_editions }))
     }
 
     /// At most so many of `wanted`.
     pub(super) fn most(&self, wanted: i64) -> i64 {
+        most(self.allowed, wanted)
+    }
+
+    /// At most so many of `wanted` deliveries when `notices` go before them.
+    pub(super) fn most_after(&self, notices: i64, wanted: i64) -> i64 {
+        most(self.for_editions, i64::MAX).saturating_sub(notices).clamp(0, wanted)
+    }
+
+    /// When more may leave, where nothing may now; in milliseconds since 1970.
+    pub(super) fn not_before(&self) -> Option<i64> {
         match self.allowed {
-            Allowed::Now(n) => n.min(wanted),
-            Allowed::NotBefore(_) => 0,
+            Allowed::Now(_) => None,
+            Allowed::NotBefore(at) => Some(at),
         }
     }
 
@@ -68,18 +81,25 @@ impl Ration {
         tx.execute(sql, values![&self.name, self.rate.free_at(&self.used, now, n)]).await?;
         let sql = "INSERT INTO rate_used (name, slot, n) VALUES ($1, $2, $3) ON CONFLICT (name, slot) DO UPDATE SET n = rate_used.n + $3";
         tx.execute(sql, values![&self.name, slot(now), n]).await?;
-        let sql = "DELETE FROM rate_used WHERE name = $1 AND slot < $2";
-        tx.execute(sql, values![&self.name, first_slots(now).1]).await?;
+        let sql = "DELETE FROM rate_used WHERE name = $1 AND slot NOT BETWEEN $2 AND $3";
+        tx.execute(sql, values![&self.name, first_slots(now).1, slot(now) + 1]).await?;
         Ok(())
     }
 }
 
-/// What was given out in the last hour and the last 24.
+fn most(allowed: Allowed, wanted: i64) -> i64 {
+    match allowed {
+        Allowed::Now(n) => n.min(wanted),
+        Allowed::NotBefore(_) => 0,
+    }
+}
+
+/// What was given out in the last hour and the last 24. What a clock wrote that was ahead is not believed.
 async fn given_out(conn: &mut Conn, now: i64, name: &str) -> Result<(i64, i64), Error> {
     let (hour, day) = first_slots(now);
     let sql = "SELECT CAST(COALESCE(SUM(CASE WHEN slot >= $2 THEN n ELSE 0 END), 0) AS BIGINT), CAST(COALESCE(SUM(n), 0) AS BIGINT)
-               FROM rate_used WHERE name = $1 AND slot >= $3";
-    Ok(conn.first::<(i64, i64)>(sql, values![name, hour, day]).await?.unwrap_or_default())
+               FROM rate_used WHERE name = $1 AND slot BETWEEN $3 AND $4";
+    Ok(conn.first::<(i64, i64)>(sql, values![name, hour, day, slot(now) + 1]).await?.unwrap_or_default())
 }
 
 /// Why mail waits that could leave otherwise.
@@ -90,7 +110,7 @@ pub enum Slowed {
     UsedUp {
         /// The relay's host, or the provider's name.
         name: String,
-        /// How many mails it may be given.
+        /// How many mails of editions it may be given.
         limit: u32,
         /// In how many hours: 1 or 24.
         hours: u8,
@@ -167,6 +187,10 @@ impl Store {
         let mut wanted: Vec<(String, String)> = wanted.collect();
         wanted.sort();
         let mut tx = self.db.begin().await?;
+        // daemons that start together do it one after another
+        if let Some(sql) = tx.dialect().lock_table("provider_domain") {
+            tx.execute(&sql, vec![]).await?;
+        }
         let kept: Vec<(String, String)> = tx.all("SELECT domain, provider FROM provider_domain ORDER BY domain", vec![]).await?;
         if kept == wanted {
             return Ok(false);
@@ -193,7 +217,8 @@ impl Store {
     /// Where the database fails.
     pub async fn rest_provider(&self, now: i64, name: &str, until: i64, why: &str) -> Result<bool, Error> {
         let mut tx = self.db.begin().await?;
-        let sql = "UPDATE provider SET rests_until = $2, why = $3 WHERE name = $1 AND (rests_until IS NULL OR rests_until < $2)";
+        let sql = "INSERT INTO provider (name, rests_until, why) VALUES ($1, $2, $3)
+                   ON CONFLICT (name) DO UPDATE SET rests_until = $2, why = $3 WHERE provider.rests_until IS NULL OR provider.rests_until < $2";
         let changed = tx.execute(sql, values![name, until, why]).await? > 0;
         if changed {
             let detail = serde_json::json!({ "provider": name, "until": until, "why": why });
@@ -211,7 +236,7 @@ impl Store {
         let mut conn = self.db.read().await?;
         let providers = throttle.providers.iter().map(|(name, provider)| (name.as_str(), Counted::Provider(name), provider.rate));
         let mut slowed = Vec::new();
-        for (name, counted, rate) in std::iter::once((host, Counted::Relay(host), throttle.relay)).chain(providers) {
+        for (name, counted, rate) in std::iter::once((host, Counted::Relay(host), throttle.relay.for_editions())).chain(providers) {
             if rate.per_hour == 0 && rate.per_day == 0 {
                 continue;
             }
@@ -223,26 +248,34 @@ impl Store {
                 }
             }
         }
-        let sql = "SELECT name, rests_until, COALESCE(why, '') FROM provider WHERE rests_until > $1 ORDER BY name";
-        let resting: Vec<(String, i64, String)> = conn.all(sql, values![now]).await?;
+        let sql = "SELECT name, rests_until, COALESCE(why, '') FROM provider WHERE rests_until > $1 AND rests_until <= $2 ORDER BY name";
+        let resting: Vec<(String, i64, String)> = conn.all(sql, values![now, now + LONGEST_REST]).await?;
         slowed.extend(resting.into_iter().map(|(name, until, why)| Slowed::Rests { name, until, why }));
         Ok(slowed)
     }
 
-    /// Gives back what was given out through the relay `host` and did not leave: so many notices, and these deliveries.
+    /// Gives back what was given out at `claimed_at` through the relay `host` and did not leave: so many notices, and these deliveries.
+    /// It goes in the order in which a claim writes, so that neither waits for the other.
     ///
     /// # Errors
     /// Where the database fails; then it stays counted.
-    pub async fn give_back_rate(&self, now: i64, host: &str, rates: &Throttle, notices: i64, deliveries: &[i64]) -> Result<(), Error> {
+    pub async fn give_back_rate(
+        &self,
+        claimed_at: i64,
+        host: &str,
+        rates: &Throttle,
+        notices: i64,
+        deliveries: &[i64],
+    ) -> Result<(), Error> {
         let mut tx = self.db.begin().await?;
-        let sql = format!("SELECT provider, COUNT(*) FROM delivery WHERE id {} GROUP BY provider", tx.dialect().among(1));
+        let sql = format!("SELECT provider, COUNT(*) FROM delivery WHERE id {} GROUP BY provider ORDER BY provider", tx.dialect().among(1));
         let of_providers: Vec<(String, i64)> = tx.all(&sql, vec![db::ids(deliveries)]).await?;
         let all = notices + of_providers.iter().map(|(_, n)| n).sum::<i64>();
         let limited = of_providers.iter().filter(|(name, _)| rates.of(name).is_limited());
         let relay = rates.relay.is_limited().then_some((Counted::Relay(host), all));
-        for (counted, n) in relay.into_iter().chain(limited.map(|(name, n)| (Counted::Provider(name), *n))) {
+        for (counted, n) in limited.map(|(name, n)| (Counted::Provider(name), *n)).chain(relay) {
             let sql = "UPDATE rate_used SET n = CASE WHEN n > $3 THEN n - $3 ELSE 0 END WHERE name = $1 AND slot = $2";
-            tx.execute(sql, values![counted.name(), slot(now), n]).await?;
+            tx.execute(sql, values![counted.name(), slot(claimed_at), n]).await?;
         }
         tx.commit().await
     }
@@ -265,7 +298,7 @@ mod tests {
     use crate::model::contact::Person;
     use crate::model::throttle::Provider;
     use crate::store::tests::{sending, sending_to, stores};
-    use crate::store::{Claim, Claimed, Fate, Settled};
+    use crate::store::{Claim, Claimed, Fate, Limits, Settled};
 
     const NOW: i64 = 1_795_500_000_000;
 
@@ -275,7 +308,7 @@ mod tests {
     }
 
     async fn claim(store: &Store, now: i64, limit: i64, rates: &Throttle) -> Claim {
-        store.claim_due(now, limit, ("d1", now + 60_000), ("relay.example", rates)).await.unwrap()
+        store.claim_due(now, limit, ("d1", now + 60_000), Limits { host: "relay.example", throttle: rates, now }).await.unwrap()
     }
 
     /// To three domains, `n` each.
@@ -304,18 +337,17 @@ mod tests {
                     loop {
                         let claim = claim(&store, NOW, 3, &rates).await;
                         claimed += claim.deliveries.len();
-                        if let Some(at) = claim.not_before {
-                            assert!(at > NOW);
+                        if claim.deliveries.is_empty() {
                             return claimed;
                         }
                     }
                 });
             }
-            assert_eq!(tasks.join_all().await.iter().sum::<usize>(), 25);
-            let used_up = Slowed::UsedUp { name: "relay.example".into(), limit: 25, hours: 1 };
+            assert_eq!(tasks.join_all().await.iter().sum::<usize>(), 24, "one of 25 is kept for a notice");
+            let used_up = Slowed::UsedUp { name: "relay.example".into(), limit: 24, hours: 1 };
             assert_eq!(store.list_slowed(NOW, "relay.example", &rates).await.unwrap(), [used_up]);
             assert!(claim(&store, NOW + 3_500_000, 99, &rates).await.deliveries.is_empty());
-            assert_eq!(claim(&store, NOW + 4_200_000, 99, &rates).await.deliveries.len(), 15);
+            assert_eq!(claim(&store, NOW + 4_200_000, 99, &rates).await.deliveries.len(), 16);
         }
     }
 
@@ -331,6 +363,70 @@ mod tests {
             store.settle_deliveries(NOW, "d1", &back.iter().map(end).collect::<Vec<_>>()).await.unwrap();
             store.give_back_rate(NOW, "relay.example", &rates, 0, &back).await.unwrap();
             assert_eq!(claim(&store, NOW, 99, &rates).await.deliveries.len(), 4);
+        }
+    }
+
+    /// What is given back counts no more in the time it was claimed in, and what left since counts on.
+    #[tokio::test]
+    async fn what_is_given_back_late_makes_no_room_for_more_than_the_rate() {
+        for (store, _dir) in stores().await {
+            sending_to(&store, 40).await;
+            let rates = rates(Rate { per_hour: 10, ..Rate::default() }, &[]);
+            let early = claim(&store, NOW, 5, &rates).await.deliveries;
+            assert_eq!(claim(&store, NOW + 400_000, 99, &rates).await.deliveries.len(), 5);
+            let back: Vec<i64> = early.iter().map(|d| d.id).collect();
+            store.give_back_rate(NOW, "relay.example", &rates, 0, &back).await.unwrap();
+            assert_eq!(claim(&store, NOW + 410_000, 99, &rates).await.deliveries.len(), 5);
+            // an hour after the first claim nothing that left is forgotten
+            assert!(claim(&store, NOW + 3_900_000, 99, &rates).await.deliveries.is_empty());
+        }
+    }
+
+    /// S-244: what was written by a clock that was a year ahead holds nothing back once it is right.
+    #[tokio::test]
+    async fn a_clock_that_is_set_back_stops_nothing() {
+        for (store, _dir) in stores().await {
+            sending_to(&store, 40).await;
+            let year = 31_536_000_000;
+            let rates = rates(Rate { per_minute: 30, per_day: 10, ..Rate::default() }, &[]);
+            for later in 0..10 {
+                assert_eq!(claim(&store, NOW + year + later * 2_001, 1, &rates).await.deliveries.len(), 1);
+            }
+            assert_eq!(claim(&store, NOW + 4_002, 1, &rates).await.deliveries.len(), 1);
+        }
+    }
+
+    /// The settler gives back while others claim, and daemons start together.
+    #[tokio::test]
+    async fn who_claims_and_who_gives_back_do_not_wait_for_each_other() {
+        for (store, _dir) in stores().await {
+            let much = Rate { per_day: 1_000_000, ..Rate::default() };
+            let rates = rates(much, &[("google", "gmail.com", much), ("microsoft", "hotmail.se", much)]);
+            let starts: Vec<_> = (0..3)
+                .map(|_| {
+                    tokio::spawn({
+                        let (store, rates) = (store.clone(), rates.clone());
+                        async move { store.set_providers(&rates).await }
+                    })
+                })
+                .collect();
+            for start in starts {
+                start.await.unwrap().unwrap();
+            }
+            sending_to_each(&store, 60).await;
+            let mut tasks = tokio::task::JoinSet::new();
+            for _ in 0..4 {
+                let (store, rates) = (store.clone(), rates.clone());
+                tasks.spawn(async move {
+                    for _ in 0..12 {
+                        let claimed: Vec<i64> = claim(&store, NOW, 6, &rates).await.deliveries.iter().map(|d| d.id).collect();
+                        store.give_back_rate(NOW, "relay.example", &rates, 0, &claimed).await.unwrap();
+                    }
+                });
+            }
+            while let Some(done) = tasks.join_next().await {
+                done.unwrap();
+            }
         }
     }
 

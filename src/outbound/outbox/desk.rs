@@ -2,7 +2,7 @@
 
 use super::Outbox;
 use super::gathered::Gathered;
-use crate::store::{Claimed, ClaimedNotice, Error, Stop};
+use crate::store::{Claimed, ClaimedNotice, Error, Limits, Stop};
 
 /// Questions that wait to be asked.
 #[derive(Debug, Default)]
@@ -101,15 +101,16 @@ impl Outbox {
         let mut jobs = Vec::new();
         // reading costs no write
         if self.store.more_is_due(now, 0).await? {
-            let (lease, rates) = ((self.holder.as_str(), self.lease_to_claim()), (self.relay.host.as_str(), &self.config.throttle));
+            let lease = (self.holder.as_str(), self.lease_to_claim());
+            let rates = Limits { host: &self.relay.host, throttle: &self.config.throttle, now: now + self.ahead() };
             let claim = self.store.claim_due(now, limits.iter().sum(), lease, rates).await?;
             if let Some(at) = claim.not_before {
-                self.pacer.relay_waits(at);
+                self.pacer.relay_waits(at - self.ahead());
             }
             jobs.extend(claim.notices.into_iter().map(Job::Notice).chain(claim.deliveries.into_iter().map(Job::Delivery)));
         }
         // at once, so that no lease runs out while a lane has not looked yet what it was given
-        self.hold(jobs.iter().map(Job::held));
+        self.hold(jobs.iter().map(Job::held), now + self.ahead());
         let mut jobs = jobs.into_iter();
         Ok(shares(jobs.len(), &limits).into_iter().map(|share| Work::Jobs(jobs.by_ref().take(share).collect())).collect())
     }

@@ -472,9 +472,10 @@ async fn heed(outbox: &Outbox, job: &Job, outcome: &Outcome) {
     };
     let now = outbox.clock.millis();
     let Some(until) = outbox.pacer.refused(name, provider, reply, now) else { return };
+    let until_for_all = until + outbox.ahead();
     warn!(provider = name, code = reply.code, rest_seconds = provider.rest / 1_000, "told to slow down: nothing leaves for it meanwhile");
     // where it cannot be written this daemon lets it rest, and the others hear it themselves
-    if let Err(error) = outbox.store.rest_provider(now, name, until, &reply.to_string()).await {
+    if let Err(error) = outbox.store.rest_provider(now, name, until_for_all, &reply.to_string()).await {
         warn!(%error, provider = name, "other daemons do not know that it rests");
     }
 }

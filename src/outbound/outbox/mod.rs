@@ -16,7 +16,7 @@ mod pacer;
 mod prepared;
 mod settler;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -73,9 +73,9 @@ pub struct Outbox {
     leased_until: AtomicI64,
     /// How far the clock that leases go by is ahead of this host's, in milliseconds; below zero where it is behind.
     ahead: AtomicI64,
-    /// What this daemon holds: notices by `true`, deliveries by `false`. Only that is prolonged, so that a claim whose
+    /// What this daemon holds: notices by `true`, deliveries by `false`, with the time of the claim. Only that is prolonged, so that a claim whose
     /// commit was lost on the way runs out like a dead daemon's.
-    held: Mutex<HashSet<(bool, i64)>>,
+    held: Mutex<HashMap<(bool, i64), i64>>,
     /// Counts the times that the lease ran out before it was renewed.
     lapses: AtomicU64,
     /// Editions that are ready to be rendered, by id.
@@ -116,7 +116,7 @@ impl Outbox {
     pub async fn keep(&self) -> Result<(), Error> {
         let now = self.clock.millis();
         let until = now + millis(self.config.lease);
-        let held: Vec<(bool, i64)> = self.held.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
+        let held: Vec<(bool, i64)> = self.held.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
         let ahead = self.store.lease_clock(now).await? - now;
         self.ahead.store(ahead, Ordering::Release);
         self.store.renew_leases(&self.holder, until + ahead, &held).await?;
@@ -174,8 +174,18 @@ impl Outbox {
         }))
     }
 
-    fn hold(&self, claimed: impl Iterator<Item = (bool, i64)>) {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).extend(claimed);
+    fn hold(&self, claimed: impl Iterator<Item = (bool, i64)>, claimed_at: i64) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).extend(claimed.map(|row| (row, claimed_at)));
+    }
+
+    /// When a row was claimed by the clock of the limits; `None` where it is not held.
+    fn claimed_at(&self, row: (bool, i64)) -> Option<i64> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).get(&row).copied()
+    }
+
+    /// How far the clock that all daemons share is ahead of this host's, in milliseconds.
+    fn ahead(&self) -> i64 {
+        self.ahead.load(Ordering::Acquire)
     }
 
     fn let_go<'a>(&self, settled: impl Iterator<Item = &'a End>) {
@@ -189,7 +199,7 @@ impl Outbox {
 
     /// The end of this daemon's lease by the clock that leases go by.
     fn lease_to_claim(&self) -> i64 {
-        self.leased_until() + self.ahead.load(Ordering::Acquire)
+        self.leased_until() + self.ahead()
     }
 
     fn lapses(&self) -> u64 {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::model::outcome::Reply;
-use crate::model::throttle::Provider;
+use crate::model::throttle::{LONGEST_REST, Provider, SLOT};
 
 /// So many temporary refusals in a row, without a mail taken, are a storm: the provider rests, whatever it says.
 const STORM: u32 = 20;
@@ -34,13 +34,15 @@ impl Pacer {
 
     /// How long the relay may be given nothing, in milliseconds.
     pub(super) fn relay_wait(&self, now: i64) -> Option<u64> {
-        u64::try_from(self.relay_waits_until.load(Ordering::Acquire) - now).ok().filter(|wait| *wait > 0)
+        // what is longer was said before the clock was set back
+        let wait = self.relay_waits_until.load(Ordering::Acquire) - now;
+        (1..=SLOT).contains(&wait).then(|| wait.unsigned_abs())
     }
 
     /// Until when a provider rests, where it does.
     pub(super) fn rests_until(&self, provider: &str, now: i64) -> Option<i64> {
         let until = self.heard().get(provider)?.rests_until;
-        (until > now).then_some(until)
+        (until > now && until <= now + LONGEST_REST).then_some(until)
     }
 
     /// A mail was taken.
@@ -54,7 +56,7 @@ impl Pacer {
     pub(super) fn refused(&self, name: &str, provider: &Provider, reply: &Reply, now: i64) -> Option<i64> {
         let mut providers = self.heard();
         let heard = providers.entry(name.to_owned()).or_default();
-        heard.refusals += 1;
+        heard.refusals += u32::from(!is_about_one(reply));
         if heard.refusals < STORM && !says_slow_down(provider, reply) {
             return None;
         }
@@ -66,6 +68,11 @@ impl Pacer {
     fn heard(&self) -> MutexGuard<'_, HashMap<String, Heard>> {
         self.providers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a refusal is about a mailbox or a system and not about us (RFC 3463 §3.3, §3.4).
+fn is_about_one(reply: &Reply) -> bool {
+    reply.code == 452 || reply.enhanced.is_some_and(|(_, subject, _)| matches!(subject, 2 | 3))
 }
 
 fn says_slow_down(provider: &Provider, reply: &Reply) -> bool {
@@ -107,5 +114,7 @@ mod tests {
         pacer.took("google");
         assert_eq!(refused(STORM - 1), 0, "a mail was taken between them");
         assert_eq!(refused(1), 1);
+        let full = Reply::new(452, Some((4, 2, 2)), "mailbox full");
+        assert!((0..100).all(|_| pacer.refused("google", &google(), &full, NOW).is_none()), "each is about one mailbox");
     }
 }

@@ -1,5 +1,6 @@
 //! Commits the ends of attempts, as many at a time as have gathered.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -56,8 +57,8 @@ impl Settler {
         if held < self.open.len() {
             warn!(deliveries = self.open.len() - held, "not settled here: the lease had ended, so they are uncertain");
         }
+        give_back(outbox, &self.open).await;
         outbox.let_go(self.open.iter());
-        give_back(outbox, now, &self.open).await;
         tell_of(&self.open);
         self.open.clear();
         Ok(true)
@@ -65,17 +66,26 @@ impl Settler {
 }
 
 /// What did not leave does not count. Where that cannot be written it counts, which passes no limit.
-async fn give_back(outbox: &Outbox, now: i64, ends: &[End]) {
+async fn give_back(outbox: &Outbox, ends: &[End]) {
     let rates = &outbox.config.throttle;
-    let back = |end: &&End| matches!(end.settled.fate, Fate::Untouched(_) | Fate::Stopped(_));
-    let (notices, deliveries): (Vec<&End>, Vec<&End>) = ends.iter().filter(back).partition(|end| end.is_notice);
-    if !rates.any() || (notices.is_empty() && deliveries.is_empty()) {
+    if !rates.any() {
         return;
     }
-    let ids: Vec<i64> = deliveries.iter().map(|end| end.settled.id).collect();
-    let notices = i64::try_from(notices.len()).unwrap_or(0);
-    if let Err(error) = outbox.store.give_back_rate(now, &outbox.relay.host, rates, notices, &ids).await {
-        warn!(%error, "what did not leave stays counted for the rate");
+    // by the time of the claim, under which it was counted: so many notices, and these deliveries
+    let mut claims: BTreeMap<i64, (i64, Vec<i64>)> = BTreeMap::new();
+    for end in ends.iter().filter(|end| matches!(end.settled.fate, Fate::Untouched(_) | Fate::Stopped(_))) {
+        let Some(claimed_at) = outbox.claimed_at((end.is_notice, end.settled.id)) else { continue };
+        let (notices, deliveries) = claims.entry(claimed_at).or_default();
+        if end.is_notice {
+            *notices += 1;
+        } else {
+            deliveries.push(end.settled.id);
+        }
+    }
+    for (claimed_at, (notices, deliveries)) in claims {
+        if let Err(error) = outbox.store.give_back_rate(claimed_at, &outbox.relay.host, rates, notices, &deliveries).await {
+            warn!(%error, "what did not leave stays counted for the rate");
+        }
     }
 }
 
