@@ -100,7 +100,9 @@ impl<'a> Watch<'a> {
             let words = format!("the relay {host} is paused: {}\n  mend it, then: svar resume-relay", show::plain(&relay.why));
             return Ok(Some(End { exit: Exit::TryAgain, words: format!("{}\n{words}", self.so_far(&progress.counts)) }));
         }
-        let due = progress.counts.open(office.config.outbox.uncertain) > progress.counts.later || progress.edition_id.is_none();
+        let opens_now = progress.next_at.is_some_and(|at| at <= now);
+        let due =
+            opens_now || progress.edition_id.is_none() || progress.counts.open(office.config.outbox.uncertain) > progress.counts.later;
         if due && self.still_since.elapsed() >= STILL {
             self.still_since = Instant::now();
             if let Some(why) = serve::absence(&office.config).await {

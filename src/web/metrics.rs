@@ -5,7 +5,7 @@
 //! most. No label holds an address or a domain but the relay's own name. Where the database does not answer the counters are told
 //! all the same, and `svar_database_up` is 0.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
@@ -19,12 +19,14 @@ use crate::wire::exposition::{CONTENT_TYPE, Exposition, Labels};
 
 /// A count of the queue serves for at least so long.
 const FRESH: Duration = Duration::from_secs(5);
+/// So long the database has to answer: Prometheus gives up after ten seconds, and sqlx asks for a connection for thirty.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// And for so many times what it cost.
 const COSTS: u32 = 50;
 
-/// The last count of the queue.
+/// The last count of the queue: for who counts, which only one does at a time, and for who will not wait.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Counted(Arc<Mutex<Option<Count>>>);
+pub(super) struct Counted(Arc<Mutex<Option<Count>>>, Arc<std::sync::Mutex<Option<Count>>>);
 
 #[derive(Clone, Debug)]
 struct Count {
@@ -34,6 +36,19 @@ struct Count {
 }
 
 impl Counted {
+    /// The last count or a new one, and whether the database answered in time. A count that takes longer goes on, and serves who asks
+    /// then; meanwhile the one before it does.
+    async fn within(&self, patience: Duration, store: &Store, now: i64) -> (Option<Count>, bool) {
+        let counting = tokio::spawn({
+            let (counted, store) = (self.clone(), store.clone());
+            async move { counted.depth(&store, now).await }
+        });
+        match tokio::time::timeout(patience, counting).await {
+            Ok(Ok(Ok(count))) => (Some(count), true),
+            _ => (self.1.lock().unwrap_or_else(PoisonError::into_inner).clone(), false),
+        }
+    }
+
     /// The last count, or a new one. Who asks meanwhile waits for that one.
     async fn depth(&self, store: &Store, now: i64) -> Result<Count, Error> {
         let mut kept = self.0.lock().await;
@@ -44,6 +59,7 @@ impl Counted {
         let depth = store.depth(now).await?;
         let count = Count { at: Instant::now(), cost: began.elapsed(), depth };
         *kept = Some(count.clone());
+        *self.1.lock().unwrap_or_else(PoisonError::into_inner) = Some(count.clone());
         Ok(count)
     }
 }
@@ -52,15 +68,16 @@ impl Counted {
 pub(super) async fn metrics(State(watched): State<Watched>) -> Response {
     let outbox = &watched.outbox;
     let now = outbox.clock.millis();
-    let relays = outbox.store.paused_relays().await;
-    let count = watched.counted.depth(&outbox.store, now).await;
+    let (relays, (count, counted)) =
+        tokio::join!(tokio::time::timeout(PATIENCE, outbox.store.paused_relays()), watched.counted.within(PATIENCE, &outbox.store, now));
+    let relays = relays.ok().and_then(Result::ok);
     let mut page = Exposition::default();
     process(&mut page, watched.started_at);
-    page.gauge("svar_database_up", "Whether the database answered this request.", u8::from(relays.is_ok() && count.is_ok()));
-    if let Ok(count) = count {
+    page.gauge("svar_database_up", "Whether the database answered this request.", u8::from(relays.is_some() && counted));
+    if let Some(count) = count {
         queue(&mut page, &count, now);
     }
-    relay(&mut page, &watched, relays.ok().as_deref());
+    relay(&mut page, &watched, relays.as_deref());
     outgoing(&mut page, &watched);
     incoming(&mut page, &watched);
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], page.into_text()).into_response()
@@ -145,4 +162,27 @@ fn incoming(page: &mut Exposition, watched: &Watched) {
 #[allow(clippy::cast_precision_loss, reason = "milliseconds of our times are exact in 53 bits")]
 fn seconds(millis: i64) -> f64 {
     millis as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::stores;
+
+    #[tokio::test]
+    async fn a_database_that_does_not_answer_is_told_in_time_and_the_old_count_serves() {
+        for (store, _dir) in stores().await {
+            let (counted, moment) = (Counted::default(), Duration::from_millis(20));
+            assert!(counted.within(PATIENCE, &store, 0).await.1);
+            // as if a count had been under way for long
+            let busy = counted.0.lock().await;
+            let (old, answered) = counted.within(moment, &store, 0).await;
+            assert!(old.is_some() && !answered);
+            drop(busy);
+            assert!(counted.within(PATIENCE, &store, 0).await.1);
+            *counted.0.lock().await = None;
+            store.close().await;
+            assert!(!counted.within(PATIENCE, &store, 0).await.1, "it is closed");
+        }
+    }
 }
