@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use super::support::postfix::Postfix;
-use super::support::stage::{guest, invite, status};
+use super::support::stage::{guest, invite, invite_these, settings_for, status};
 use super::support::svar::{Home, Settings};
 use super::support::{port, process, servers, wait};
 
@@ -60,10 +60,6 @@ fn somewhere() -> SocketAddr {
     ([127, 0, 0, 1], port::free()).into()
 }
 
-fn settings(relay: SocketAddr) -> Settings {
-    Settings { relay, retry_first_seconds: 1, lease_seconds: 3, ..Settings::default() }
-}
-
 fn sent_by(postfix: &Postfix, n: usize) -> usize {
     postfix.log().lines().filter(|line| line.contains(&format!("to=<{}>", guest(n))) && line.contains("status=sent")).count()
 }
@@ -77,7 +73,7 @@ fn greylisting_delays_and_does_no_more() {
     let (address, asked) =
         policy(|_, before| if before == 0 { "DEFER_IF_PERMIT 4.2.0 Greylisted, come again".into() } else { "DUNNO".into() });
     let postfix = Postfix::that_discards(somewhere(), &with_policy(address));
-    let home = invite(5, settings(postfix.smtp()));
+    let home = invite(5, settings_for(postfix.smtp()));
     let daemon = home.serve();
     status(&home, "all five sent", |s| s["sent"] == 5);
     let asked = asked.lock().unwrap().clone();
@@ -103,7 +99,7 @@ fn a_postfix_that_goes_away_and_comes_back_gets_the_rest_once() {
         thread::sleep(std::time::Duration::from_millis(200));
         "DUNNO".into()
     });
-    let home = invite(120, settings(on));
+    let home = invite(120, settings_for(on));
     // a log that outlives it, since it may take a last mail while it ends
     let logs = process::directory("maillog", Some(servers::user("postfix")));
     let log = logs.path().join("mail.log");
@@ -143,7 +139,7 @@ fn what_postfix_refuses_is_told_apart() {
     };
     let (address, _) = policy(move |recipient, before| says(recipient, before).into());
     let postfix = Postfix::that_discards(somewhere(), &with_policy(address));
-    let home = invite(8, settings(postfix.smtp()));
+    let home = invite(8, settings_for(postfix.smtp()));
     let daemon = home.serve();
     // 552 to RCPT is temporary, whatever comes behind it (S-78)
     let done = status(&home, "five sent and two failed", |s| s["sent"] == 5 && s["failed"] == 2 && s["queued"] == 1);
@@ -163,7 +159,7 @@ fn a_mail_larger_than_postfix_takes_fails_by_itself() {
         return;
     }
     let postfix = Postfix::that_discards(somewhere(), "message_size_limit = 900\n");
-    let home = invite(2, settings(postfix.smtp()));
+    let home = invite(2, settings_for(postfix.smtp()));
     let daemon = home.serve();
     status(&home, "both failed", |s| s["failed"] == 2);
     let history = home.ok(["history", &guest(0), "--json"]);
@@ -183,18 +179,10 @@ fn certificate(home: &Home, name: &str) -> String {
 
 /// A home that trusts its own relay.pem; the file must be there before the configuration is read.
 fn home_for(relay: SocketAddr, tls: &'static str) -> Home {
-    let home = Home::new(Settings { tls, relay_too: "ca_file = \"relay.pem\"\n", ..settings(relay) });
+    let home = Home::new(Settings { tls, relay_too: "ca_file = \"relay.pem\"\n", ..settings_for(relay) });
     home.write("relay.pem", "");
     home.ok(["init"]);
     home
-}
-
-fn invite_one(home: &Home) {
-    home.write("people.csv", format!("e-post;förnamn\n{};Eva\n", guest(0)));
-    home.write("natverk.md", super::support::stage::INVITATION);
-    home.ok(["contacts", "import", "people.csv", "--list", "chefer"]);
-    home.ok(["campaign", "add", "natverk.md"]);
-    home.ok(["campaign", "start", "natverk"]);
 }
 
 /// S-84: TLS that is required is used, and only with the relay that was named.
@@ -207,7 +195,7 @@ fn tls_is_used_with_the_relay_that_was_named_and_with_no_other() {
         let on = somewhere();
         let home = home_for(on, "starttls");
         let postfix = Postfix::that_discards(on, &certificate(&home, name));
-        invite_one(&home);
+        invite_these(&home, &format!("{};Eva\n", guest(0)));
         let daemon = home.serve();
         if may {
             status(&home, "it sent", |s| s["sent"] == 1);
@@ -232,7 +220,7 @@ fn a_postfix_that_wants_tls_pauses_a_relay_without_it() {
     let on = somewhere();
     let home = home_for(on, "none");
     let _postfix = Postfix::that_discards(on, &certificate(&home, "127.0.0.1"));
-    invite_one(&home);
+    invite_these(&home, &format!("{};Eva\n", guest(0)));
     let daemon = home.serve();
     daemon.wait_for_log("relay paused; mend it, then: svar resume-relay");
     let why = wait::until("the relay to be paused", wait::LONG, || Some(home.ok(["status"])).filter(|s| s.contains("STARTTLS")));

@@ -6,7 +6,7 @@ use super::support::message::header;
 use super::support::port;
 use super::support::process;
 use super::support::sink::{Act, Sink, When, twice};
-use super::support::stage::{A_WHILE, INVITATION, events, guest, invite, mail_of, settings, status};
+use super::support::stage::{A_WHILE, INVITATION, events, guest, invite, invite_these, mail_of, settings, status};
 use super::support::svar::{Home, Settings};
 use super::support::wait;
 
@@ -52,15 +52,7 @@ fn a_provider_that_says_slow_down_holds_up_nobody_else() {
     let home = Home::init(Settings { sections_too: provider, connections: 1, ..settings(&sink) });
     let others = (0..40).map(|n| format!("other{n}@elsewhere.example.org;B\n"));
     let rows: String = (0..40).map(|n| format!("{};A\n", guest(n))).chain(others).collect();
-    home.write("people.csv", format!("e-post;förnamn\n{rows}"));
-    home.write("natverk.md", INVITATION);
-    for command in [
-        ["contacts", "import", "people.csv", "--list", "chefer"].as_slice(),
-        &["campaign", "add", "natverk.md"],
-        &["campaign", "start", "natverk"],
-    ] {
-        home.ok(command);
-    }
+    invite_these(&home, &rows);
     let daemon = home.serve();
     daemon.wait_for_log("told to slow down: nothing leaves for it meanwhile");
     let to_others = || sink.received().iter().filter(|m| m.to[0].contains("elsewhere")).count();

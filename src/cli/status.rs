@@ -5,7 +5,7 @@ use clap::Args as ClapArgs;
 use super::{Exit, Failure, Office, serve, show, standing};
 use crate::model::campaign::Kind;
 use crate::model::standing::Standing;
-use crate::store::{Slowed, Status};
+use crate::store::{RelayPause, Slowed, Status};
 
 /// `svar status [NAME]`
 #[derive(Debug, ClapArgs)]
@@ -88,14 +88,15 @@ pub(super) async fn in_the_way(office: &Office) -> Result<(), Failure> {
 
 /// The same as lines.
 pub(super) async fn what_is_in_the_way(office: &Office) -> Result<Vec<String>, Failure> {
-    let paused = office.store.paused_relays().await?;
-    let paused = paused
-        .iter()
-        .map(|relay| format!("the relay {} is paused: {}\n  mend it, then: svar resume-relay", relay.name, show::plain(&relay.why)));
-    let mut lines: Vec<String> = paused.collect();
+    let mut lines: Vec<String> = office.store.paused_relays().await?.iter().map(paused_in_words).collect();
     lines.extend(slowed(office).await?.iter().map(|slowed| in_words(office, slowed)));
     lines.extend(serve::problems(&office.config).await.iter().map(|problem| show::plain(problem)));
     Ok(lines)
+}
+
+/// That a relay is paused, why, and what to do.
+pub(super) fn paused_in_words(relay: &RelayPause) -> String {
+    format!("the relay {} is paused: {}\n  mend it, then: svar resume-relay", relay.name, show::plain(&relay.why))
 }
 
 async fn slowed(office: &Office) -> Result<Vec<Slowed>, Failure> {

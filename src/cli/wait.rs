@@ -97,8 +97,8 @@ impl<'a> Watch<'a> {
         }
         let host = &office.config.relay.host;
         if let Some(relay) = office.store.paused_relays().await?.into_iter().find(|relay| relay.name == *host) {
-            let words = format!("the relay {host} is paused: {}\n  mend it, then: svar resume-relay", show::plain(&relay.why));
-            return Ok(Some(End { exit: Exit::TryAgain, words: format!("{}\n{words}", self.so_far(&progress.counts)) }));
+            let words = format!("{}\n{}", self.so_far(&progress.counts), status::paused_in_words(&relay));
+            return Ok(Some(End { exit: Exit::TryAgain, words }));
         }
         let opens_now = progress.next_at.is_some_and(|at| at <= now);
         let due =

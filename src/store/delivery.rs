@@ -175,6 +175,9 @@ impl Fate {
     }
 }
 
+/// So often what is uncertain is repeated by itself; then it waits for a person.
+pub(super) const MOST_REPEATS: u32 = 5;
+
 /// Of one edition and one provider, so that nothing is read that may not leave.
 const CLAIM: &str = "
     WITH due AS MATERIALIZED (
@@ -215,7 +218,7 @@ impl Store {
         let limit = ration.as_ref().map_or(limit, |ration| ration.most(limit));
         let notices = notice::claim(&mut tx, now, limit, holder, leased_until).await?;
         let first = i64::try_from(notices.len()).unwrap_or(limit);
-        let left = ration.as_ref().map_or(limit - first, |ration| ration.most_after(first, limit - first));
+        let left = ration.as_ref().map_or(limit - first, |ration| ration.most_after(limits.now, first, limit - first));
         let (deliveries, not_before) = claim_fairly(&mut tx, now, left, (holder, leased_until), &limits).await?;
         if let Some(ration) = ration {
             ration.take(&mut tx, limits.now, first + i64::try_from(deliveries.len()).unwrap_or(left)).await?;
@@ -374,8 +377,10 @@ impl Store {
     /// Where the database fails.
     pub async fn repeat_uncertain(&self, now: i64, wait: i64, limit: i64) -> Result<u64, Error> {
         let mut tx = self.db.begin().await?;
-        let ripe = "state = 'uncertain' AND repeats < 5
-            AND settled_at <= $1 - $2 * ((CAST(1 AS BIGINT) << CAST(repeats AS INTEGER)) - 1)";
+        let ripe = format!(
+            "state = 'uncertain' AND repeats < {MOST_REPEATS}
+            AND settled_at <= $1 - $2 * ((CAST(1 AS BIGINT) << CAST(repeats AS INTEGER)) - 1)"
+        );
         let sql = format!(
             "UPDATE delivery SET state = 'queued', due_at = $1, repeats = repeats + 1
              WHERE id IN (SELECT id FROM delivery WHERE {ripe} AND edition_id IN (

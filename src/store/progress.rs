@@ -3,6 +3,7 @@
 use sqlx::FromRow;
 
 use super::db::values;
+use super::delivery::MOST_REPEATS;
 use super::{Error, OnUncertain, Store};
 use crate::model::campaign::State;
 
@@ -51,15 +52,17 @@ impl Counts {
     }
 }
 
-/// Five repetitions are the last, as `repeat_uncertain` has it.
-const COUNTS: &str = "
-    SELECT COUNT(*) AS total, COUNT(CASE WHEN state = 'sent' THEN 1 END) AS sent, COUNT(CASE WHEN state = 'failed' THEN 1 END) AS failed,
-        COUNT(CASE WHEN state = 'uncertain' THEN 1 END) AS uncertain,
-        COUNT(CASE WHEN state = 'uncertain' AND repeats >= 5 THEN 1 END) AS uncertain_for_good,
-        COUNT(CASE WHEN state IN ('suppressed', 'cancelled') THEN 1 END) AS stopped,
-        COUNT(CASE WHEN state = 'queued' AND due_at > $2 THEN 1 END) AS later,
-        MIN(CASE WHEN state = 'queued' AND due_at > $2 THEN due_at END) AS next_try_at
-    FROM delivery WHERE edition_id = $1";
+fn counts() -> String {
+    format!(
+        "SELECT COUNT(*) AS total, COUNT(CASE WHEN state = 'sent' THEN 1 END) AS sent, COUNT(CASE WHEN state = 'failed' THEN 1 END) AS failed,
+             COUNT(CASE WHEN state = 'uncertain' THEN 1 END) AS uncertain,
+             COUNT(CASE WHEN state = 'uncertain' AND repeats >= {MOST_REPEATS} THEN 1 END) AS uncertain_for_good,
+             COUNT(CASE WHEN state IN ('suppressed', 'cancelled') THEN 1 END) AS stopped,
+             COUNT(CASE WHEN state = 'queued' AND due_at > $2 THEN 1 END) AS later,
+             MIN(CASE WHEN state = 'queued' AND due_at > $2 THEN due_at END) AS next_try_at
+         FROM delivery WHERE edition_id = $1"
+    )
+}
 
 impl Store {
     /// How far a campaign's newest edition has come.
@@ -72,7 +75,7 @@ impl Store {
         let sql = "SELECT id FROM edition WHERE campaign_id = $1 ORDER BY id DESC LIMIT 1";
         let edition_id = conn.first::<(i64,)>(sql, values![campaign.id]).await?.map(|(id,)| id);
         let counts = match edition_id {
-            Some(id) => conn.first(COUNTS, values![id, now]).await?.ok_or(Error::Gone)?,
+            Some(id) => conn.first(&counts(), values![id, now]).await?.ok_or(Error::Gone)?,
             None => Counts::default(),
         };
         Ok(Progress { state: campaign.state, paused_why: campaign.paused_why, next_at: campaign.next_at, edition_id, counts })

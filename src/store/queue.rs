@@ -6,8 +6,7 @@
 use sqlx::FromRow;
 
 use super::db::{Conn, Dialect, values};
-use super::throttle::OPEN;
-use super::{Error, Store};
+use super::{Error, Store, throttle};
 
 /// What waits for one recipient domain.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
@@ -134,15 +133,6 @@ const HELD: &str = "
     WHERE ca.state = 'paused' OR (ca.state = 'active' AND e.checked_at IS NULL)
     GROUP BY ca.name, ca.state, ca.paused_why ORDER BY 4 DESC, 1";
 
-/// Of what may leave, edition by edition and provider by provider, as a claim looks.
-fn oldest() -> String {
-    format!(
-        "WITH RECURSIVE {OPEN}
-         SELECT MIN((SELECT d.due_at FROM delivery d WHERE d.state = 'queued' AND d.edition_id = t.id AND d.provider = t.provider AND d.due_at <= $1
-                     ORDER BY d.due_at, d.id LIMIT 1)) FROM part t WHERE t.provider IS NOT NULL"
-    )
-}
-
 async fn waits(conn: &mut Conn, table: &str, now: i64) -> Result<Waits, Error> {
     // each by a partial index alone; both together would read the table
     let count = |condition: &str| format!("SELECT COUNT(*) FROM {table} WHERE {condition}");
@@ -164,7 +154,7 @@ impl Store {
         Ok(Depth {
             deliveries: waits(&mut conn, "delivery", now).await?,
             notices: waits(&mut conn, "notice", now).await?,
-            oldest_due_at: conn.first::<(Option<i64>,)>(&oldest(), values![now]).await?.and_then(|(at,)| at),
+            oldest_due_at: throttle::due(&mut conn, now).await?.iter().map(|due| due.due_at).min(),
             campaigns: conn.all("SELECT state, COUNT(*) FROM campaign GROUP BY state ORDER BY state", vec![]).await?,
         })
     }

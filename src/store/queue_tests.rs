@@ -1,6 +1,6 @@
 //! The queue by domain, on both databases.
 
-use super::tests::{NOW, SOURCE, campaign_to, send_some, stores};
+use super::tests::{NOW, campaign_to, send_some, stores};
 use super::*;
 use crate::model::event::Cause;
 
@@ -18,7 +18,7 @@ fn end(id: i64, fate: Fate, code: u16, reply: &str) -> Settled {
 async fn what_waits_is_counted_by_domain_with_the_commonest_reply() {
     for (store, _dir) in stores().await {
         assert_eq!(store.queue(NOW, Some(20)).await.unwrap(), Queue::default());
-        campaign_to(&store, SOURCE, &people()).await;
+        campaign_to(&store, &people()).await;
         let claimed = store.claim_deliveries(NOW, 7, "d1", NOW + 60_000).await.unwrap();
         let again = Fate::Again(NOW + 600_000);
         let grey = "450 4.2.0 greylisted";
@@ -56,7 +56,7 @@ async fn what_waits_is_counted_by_domain_with_the_commonest_reply() {
 #[tokio::test]
 async fn what_waits_behind_a_paused_campaign_is_told_and_what_left_is_not() {
     for (store, _dir) in stores().await {
-        campaign_to(&store, SOURCE, &people()).await;
+        campaign_to(&store, &people()).await;
         assert!(store.held_campaigns().await.unwrap().is_empty());
         send_some(&store, 4).await;
         store.pause_campaign(NOW, "natverk", Cause::Clock, Some("a field is missing")).await.unwrap();
@@ -70,7 +70,7 @@ async fn what_waits_behind_a_paused_campaign_is_told_and_what_left_is_not() {
 #[tokio::test]
 async fn the_depth_passes_over_what_was_sent_and_the_oldest_over_what_is_held() {
     for (store, _dir) in stores().await {
-        campaign_to(&store, SOURCE, &people()).await;
+        campaign_to(&store, &people()).await;
         let claimed = store.claim_deliveries(NOW, 4, "d1", NOW + 60_000).await.unwrap();
         let ends = [
             end(claimed[0].id, Fate::Again(NOW + 600_000), 450, "later"),

@@ -1,6 +1,6 @@
 //! What rates are counted from, on both databases.
 
-use super::tests::{NOW, SOURCE, campaign_to, sent_by, stores};
+use super::tests::{NOW, campaign_to, sent_by, stores};
 use super::*;
 use crate::model::campaign::State;
 use crate::model::inbound::Kind;
@@ -11,7 +11,7 @@ use crate::model::rates::Tally;
 async fn rates_are_counted_of_what_left_since_a_person_said_go_on() {
     for (store, _dir) in stores().await {
         let people: Vec<String> = (0..30).map(|n| format!("person{n}@example.org")).collect();
-        campaign_to(&store, SOURCE, &people).await;
+        campaign_to(&store, &people).await;
         let judged = store.list_judged(NOW).await.unwrap().remove(0);
         assert_eq!((judged.campaign.as_str(), judged.since, judged.warned_at), ("natverk", NOW, None));
         assert_eq!(store.tally(&judged).await.unwrap(), Tally::default());

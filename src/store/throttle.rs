@@ -32,9 +32,7 @@ pub(super) struct Ration {
     name: String,
     rate: Rate,
     used: Used,
-    pub(super) allowed: Allowed,
-    /// The same for what may wait.
-    for_editions: Allowed,
+    allowed: Allowed,
 }
 
 impl Ration {
@@ -50,8 +48,7 @@ impl Ration {
         let free_at = tx.number(sql, values![&name]).await?;
         let (hour, day) = given_out(tx, now, &name).await?;
         let used = Used { free_at, hour, day };
-        let (allowed, for_editions) = (rate.allows(&used, now), rate.for_editions().allows(&used, now));
-        Ok(Some(Self { name, rate, used, allowed, for_editions }))
+        Ok(Some(Self { allowed: rate.allows(&used, now), name, rate, used }))
     }
 
     /// At most so many of `wanted`.
@@ -59,9 +56,9 @@ impl Ration {
         most(self.allowed, wanted)
     }
 
-    /// At most so many of `wanted` deliveries when `notices` go before them.
-    pub(super) fn most_after(&self, notices: i64, wanted: i64) -> i64 {
-        most(self.for_editions, i64::MAX).saturating_sub(notices).clamp(0, wanted)
+    /// At most so many of `wanted` deliveries when `notices` go before them, for which a part is kept.
+    pub(super) fn most_after(&self, now: i64, notices: i64, wanted: i64) -> i64 {
+        most(self.rate.for_editions().allows(&self.used, now), i64::MAX).saturating_sub(notices).clamp(0, wanted)
     }
 
     /// When more may leave, where nothing may now; in milliseconds since 1970.
@@ -151,6 +148,8 @@ pub(super) struct Due {
     pub(super) edition_id: i64,
     pub(super) provider: String,
     rests_until: Option<i64>,
+    /// Since when the first of it is due, in milliseconds since 1970.
+    pub(super) due_at: i64,
 }
 
 impl Due {
@@ -164,16 +163,17 @@ impl Due {
 
 /// What has mail due, by provider: whoever asks for several rations asks in one order, so that daemons do not wait for each other. The
 /// order and limit keep PostgreSQL from reading all that is due to know that something is (528 ms of a million, and 1 with them).
-pub(super) async fn due(tx: &mut Conn, now: i64) -> Result<Vec<Due>, Error> {
+pub(super) async fn due(conn: &mut Conn, now: i64) -> Result<Vec<Due>, Error> {
     let sql = format!(
         "WITH RECURSIVE {OPEN}
-         SELECT t.id AS edition_id, t.provider, p.rests_until FROM part t LEFT JOIN provider p ON p.name = t.provider
-         WHERE t.provider IS NOT NULL
-           AND (SELECT d.id FROM delivery d WHERE d.state = 'queued' AND d.edition_id = t.id AND d.provider = t.provider AND d.due_at <= $1
-                ORDER BY d.due_at, d.id LIMIT 1) IS NOT NULL
-         ORDER BY t.provider, t.id"
+         SELECT edition_id, provider, rests_until, due_at FROM (
+             SELECT t.id AS edition_id, t.provider, p.rests_until,
+                 (SELECT d.due_at FROM delivery d WHERE d.state = 'queued' AND d.edition_id = t.id AND d.provider = t.provider AND d.due_at <= $1
+                  ORDER BY d.due_at, d.id LIMIT 1) AS due_at
+             FROM part t LEFT JOIN provider p ON p.name = t.provider) AS first
+         WHERE due_at IS NOT NULL ORDER BY provider, edition_id"
     );
-    tx.all(&sql, values![now]).await
+    conn.all(&sql, values![now]).await
 }
 
 impl Store {

@@ -5,13 +5,12 @@
 //! most. No label holds an address or a domain but the relay's own name. Where the database does not answer the counters are told
 //! all the same, and `svar_database_up` is 0.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use tokio::sync::Mutex;
 
 use super::Watched;
 use crate::store::{Depth, Error, RelayPause, Store, Waits};
@@ -24,9 +23,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// And for so many times what it cost.
 const COSTS: u32 = 50;
 
-/// The last count of the queue: for who counts, which only one does at a time, and for who will not wait.
+/// The last count of the queue, and the turn to make a new one: one counts at a time, and who will not wait for it takes the last.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Counted(Arc<Mutex<Option<Count>>>, Arc<std::sync::Mutex<Option<Count>>>);
+pub(super) struct Counted {
+    last: Arc<Mutex<Option<Count>>>,
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
 
 #[derive(Clone, Debug)]
 struct Count {
@@ -45,22 +47,25 @@ impl Counted {
         });
         match tokio::time::timeout(patience, counting).await {
             Ok(Ok(Ok(count))) => (Some(count), true),
-            _ => (self.1.lock().unwrap_or_else(PoisonError::into_inner).clone(), false),
+            _ => (self.last().clone(), false),
         }
     }
 
     /// The last count, or a new one. Who asks meanwhile waits for that one.
     async fn depth(&self, store: &Store, now: i64) -> Result<Count, Error> {
-        let mut kept = self.0.lock().await;
-        if let Some(count) = kept.as_ref().filter(|count| count.at.elapsed() < FRESH.max(count.cost * COSTS)) {
+        let _turn = self.turn.lock().await;
+        if let Some(count) = self.last().as_ref().filter(|count| count.at.elapsed() < FRESH.max(count.cost * COSTS)) {
             return Ok(count.clone());
         }
         let began = Instant::now();
         let depth = store.depth(now).await?;
         let count = Count { at: Instant::now(), cost: began.elapsed(), depth };
-        *kept = Some(count.clone());
-        *self.1.lock().unwrap_or_else(PoisonError::into_inner) = Some(count.clone());
+        *self.last() = Some(count.clone());
         Ok(count)
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<Count>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -175,12 +180,12 @@ mod tests {
             let (counted, moment) = (Counted::default(), Duration::from_millis(20));
             assert!(counted.within(PATIENCE, &store, 0).await.1);
             // as if a count had been under way for long
-            let busy = counted.0.lock().await;
+            let busy = counted.turn.lock().await;
             let (old, answered) = counted.within(moment, &store, 0).await;
             assert!(old.is_some() && !answered);
             drop(busy);
             assert!(counted.within(PATIENCE, &store, 0).await.1);
-            *counted.0.lock().await = None;
+            *counted.last() = None;
             store.close().await;
             assert!(!counted.within(PATIENCE, &store, 0).await.1, "it is closed");
         }

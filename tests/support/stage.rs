@@ -1,5 +1,6 @@
 //! A home with guests and an invitation, and a sink for a relay: the beginning of most outer tests.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -23,7 +24,12 @@ pub(crate) fn guest(n: usize) -> String {
 
 /// Settings for a relay, with short waits.
 pub(crate) fn settings(sink: &Sink) -> Settings {
-    Settings { relay: sink.address(), retry_first_seconds: 1, lease_seconds: 3, ..Settings::default() }
+    settings_for(sink.address())
+}
+
+/// The same for a relay that is no sink.
+pub(crate) fn settings_for(relay: SocketAddr) -> Settings {
+    Settings { relay, retry_first_seconds: 1, lease_seconds: 3, ..Settings::default() }
 }
 
 /// A home with so many guests on the list `chefer` and the invitation started; the daemon is not.
@@ -31,12 +37,18 @@ pub(crate) fn settings(sink: &Sink) -> Settings {
 pub(crate) fn invite(guests: usize, settings: Settings) -> Home {
     let home = Home::init(settings);
     let rows: String = (0..guests).map(|n| format!("{};Gäst {n}\n", guest(n))).collect();
+    invite_these(&home, &rows);
+    home
+}
+
+/// Puts the people of these lines, `address;first name`, on the list `chefer` and starts the invitation.
+#[track_caller]
+pub(crate) fn invite_these(home: &Home, rows: &str) {
     home.write("people.csv", format!("e-post;förnamn\n{rows}"));
     home.write("natverk.md", INVITATION);
     home.ok(["contacts", "import", "people.csv", "--list", "chefer"]);
     home.ok(["campaign", "add", "natverk.md"]);
     home.ok(["campaign", "start", "natverk"]);
-    home
 }
 
 /// Waits until the status of `natverk` is as awaited; at the limit it tells the last one.

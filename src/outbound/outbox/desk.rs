@@ -105,7 +105,7 @@ impl Outbox {
             let rates = Limits { host: &self.relay.host, throttle: &self.config.throttle, now: now + self.ahead() };
             let claim = self.store.claim_due(now, limits.iter().sum(), lease, rates).await?;
             if let Some(at) = claim.not_before {
-                self.pacer.relay_waits(at - self.ahead());
+                self.pacer.nothing_before(at - self.ahead());
             }
             jobs.extend(claim.notices.into_iter().map(Job::Notice).chain(claim.deliveries.into_iter().map(Job::Delivery)));
         }

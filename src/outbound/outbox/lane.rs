@@ -42,7 +42,7 @@ pub enum Step {
     Idle,
     /// So many were attempted.
     Attempted(usize),
-    /// The relay is not to be tried before this long.
+    /// Nothing is to be tried before this long.
     Wait(Duration),
     /// The relay is paused until a person resumes it.
     Paused,
@@ -101,9 +101,12 @@ impl Lane {
             return Ok(Step::Wait(wait));
         }
         // what is used up of a rate comes back by itself: no connection is held, and nothing asked, until then
-        if let Some(wait) = outbox.pacer.relay_wait(now) {
-            self.hang_up_if_long(wait).await;
-            return Ok(Step::Wait(Duration::from_millis(wait)));
+        if let Some(wait) = outbox.pacer.wait(now) {
+            // relays do not like a connection that stands idle, and may need the place
+            if wait > IDLE {
+                self.hang_up().await;
+            }
+            return Ok(Step::Wait(wait));
         }
         let rests = outbox.gate.rests();
         let at_work = outbox.at_work.fetch_add(1, Ordering::AcqRel);
@@ -116,13 +119,6 @@ impl Lane {
                 Ok(Step::Paused)
             }
             Some(batch) => self.end_of(batch, rests).await,
-        }
-    }
-
-    /// Ends a connection that would stand idle for a while: relays do not like that, and may need the place.
-    async fn hang_up_if_long(&mut self, wait: u64) {
-        if Duration::from_millis(wait) > IDLE {
-            self.hang_up().await;
         }
     }
 

@@ -1,4 +1,4 @@
-//! What this daemon knows of rates between two claims: when the relay may be given more, and which providers rest.
+//! What this daemon knows of rates between two claims: when there may be something to send again, and which providers rest.
 //!
 //! The database holds the truth for all daemons; this only spares lanes the asking, and stops what they hold already.
 //! Sources: S-59.
@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::model::outcome::Reply;
 use crate::model::throttle::{LONGEST_REST, Provider, SLOT};
@@ -15,7 +16,7 @@ const STORM: u32 = 20;
 
 #[derive(Debug, Default)]
 pub(super) struct Pacer {
-    relay_waits_until: AtomicI64,
+    nothing_before: AtomicI64,
     providers: Mutex<HashMap<String, Heard>>,
 }
 
@@ -27,16 +28,16 @@ struct Heard {
 }
 
 impl Pacer {
-    /// The relay's rate is used up until `at`.
-    pub(super) fn relay_waits(&self, at: i64) {
-        self.relay_waits_until.store(at, Ordering::Release);
+    /// A claim gave out nothing for a rate or a rest: it is not worth asking before `at`.
+    pub(super) fn nothing_before(&self, at: i64) {
+        self.nothing_before.store(at, Ordering::Release);
     }
 
-    /// How long the relay may be given nothing, in milliseconds.
-    pub(super) fn relay_wait(&self, now: i64) -> Option<u64> {
+    /// How long it is not worth asking for work.
+    pub(super) fn wait(&self, now: i64) -> Option<Duration> {
         // what is longer was said before the clock was set back
-        let wait = self.relay_waits_until.load(Ordering::Acquire) - now;
-        (1..=SLOT).contains(&wait).then(|| wait.unsigned_abs())
+        let wait = self.nothing_before.load(Ordering::Acquire) - now;
+        (1..=SLOT).contains(&wait).then(|| Duration::from_millis(wait.unsigned_abs()))
     }
 
     /// Until when a provider rests, where it does.
