@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use aho_corasick::AhoCorasick;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use tokio::task::JoinSet;
@@ -25,8 +26,9 @@ use crate::store::{Edition, Error, Store};
 const PAGE: i64 = 500;
 /// Fields that every template has, whoever the contact is.
 const BUILT_IN: [&str; 7] = ["organiser", "campaign", "language", "opt_out", "first_name", "last_name", "subject"];
-/// Words that tell how to opt out, where a layout of the organiser's own does not use `{{opt_out}}`.
-const OPT_OUT_WORDS: [&str; 16] = [
+/// Words that tell how to opt out, where a layout of the organiser's own does not use `{{opt_out}}`. Capitals of ASCII do not
+/// matter.
+const OPT_OUT_WORDS: [&str; 18] = [
     "avregistrera",
     "unsubscribe",
     "opt out",
@@ -36,14 +38,19 @@ const OPT_OUT_WORDS: [&str; 16] = [
     "afmeld",
     "abmelden",
     "désinscrire",
+    "dÉsinscrire",
     "desinscrire",
     "se désabonner",
+    "se dÉsabonner",
     "darse de baja",
     "responda baja",
     "uitschrijven",
     "wypisz",
     "vastaa peru",
 ];
+
+static OPT_OUT: LazyLock<Option<AhoCorasick>> =
+    LazyLock::new(|| AhoCorasick::builder().ascii_case_insensitive(true).build(OPT_OUT_WORDS).ok());
 
 /// A campaign that passed, and how many people it would go to.
 #[derive(Debug)]
@@ -259,8 +266,7 @@ impl Found {
 
 /// S-30, S-183.
 fn tells_how_to_opt_out(text: &str) -> bool {
-    let text = text.to_lowercase();
-    OPT_OUT_WORDS.iter().any(|word| text.contains(word))
+    OPT_OUT.as_ref().is_some_and(|words| words.is_match(text))
 }
 
 fn place_of_field(source: &str, field: &str) -> std::ops::Range<usize> {
