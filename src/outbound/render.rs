@@ -4,7 +4,9 @@
 //! Handlebars runs bounded (S-224): no file access, no helpers of ours, strict fields, no recursion among templates and
 //! no deep nesting, because the engine overflows its stack on those. Two registries: only HTML is escaped.
 
-use handlebars::{Handlebars, RenderError, RenderErrorReason};
+use std::borrow::Cow;
+
+use handlebars::{Context, Handlebars, RenderError, RenderErrorReason};
 use serde_json::{Map, Value};
 
 use super::layout::{Layout, opt_out};
@@ -109,16 +111,21 @@ impl Renderer {
     /// [`Fault`] names the field and the contact.
     pub fn render(&self, person: &Person) -> Result<Rendered, Fault> {
         let mut fields = person.fields();
-        fields.extend(self.common.clone());
+        fields.extend(self.common.iter().map(|(name, value)| (name.clone(), value.clone())));
         let contact = || person.address.to_string();
         let fault = |error: RenderError| fault_of(&error, contact());
-        let subject = self.text.render("subject", &fields).map_err(fault)?.trim().to_owned();
+        // one for all three: the engine copies what it is given as a plain value
+        let mut fields = Context::from(Value::Object(fields));
+        let subject = self.text.render_with_context("subject", &fields).map_err(fault)?.trim().to_owned();
         if subject.chars().any(char::is_control) {
             return Err(Fault::Control { contact: contact() });
         }
-        fields.insert("subject".into(), Value::String(subject.clone()));
-        let text = without_gaps(&self.text.render("body", &fields).map_err(fault)?);
-        let html = self.html.render("body", &fields).map_err(fault)?.replace("<p></p>\n", "");
+        if let Some(fields) = fields.data_mut().as_object_mut() {
+            fields.insert("subject".into(), Value::String(subject.clone()));
+        }
+        let text = without_gaps(self.text.render_with_context("body", &fields).map_err(fault)?);
+        let html = self.html.render_with_context("body", &fields).map_err(fault)?;
+        let html = if html.contains(EMPTY) { html.replace(EMPTY, "") } else { html };
         Ok(Rendered { subject, text, html })
     }
 }
@@ -150,8 +157,14 @@ fn common_fields(file: &CampaignFile, organiser: &Organiser<'_>) -> Map<String, 
     fields
 }
 
+/// A paragraph whose condition did not hold.
+const EMPTY: &str = "<p></p>\n";
+
 /// A block whose condition did not hold leaves its blank lines behind: one between paragraphs is enough.
-fn without_gaps(text: &str) -> String {
+fn without_gaps(text: String) -> String {
+    if !text.split_inclusive('\n').zip(text.split_inclusive('\n').skip(1)).any(|(a, b)| a.trim().is_empty() && b.trim().is_empty()) {
+        return text;
+    }
     let mut out = String::with_capacity(text.len());
     let mut blank = 0;
     for line in text.split_inclusive('\n') {
@@ -184,12 +197,31 @@ fn registry(templates: &[(&'static str, &str)], escape: bool) -> Result<Handleba
         if *name != "body" && (template.contains("{{>") || template.contains("{{#>")) {
             return Err(fault(None, "calls another template with {{> …}}; only body may do that".to_owned()));
         }
-        engine.register_template_string(name, template).map_err(|error| {
+        let whole = if *name == "body" { written_out(template, templates) } else { Cow::Borrowed(*template) };
+        engine.register_template_string(name, whole).map_err(|error| {
             let line = error.pos().map(|(line, _)| line);
             fault(line, error.reason().to_string())
         })?;
     }
     Ok(engine)
+}
+
+/// A body with those parts written out that it calls on a line of their own: the engine copies all fields at each call.
+fn written_out<'a>(body: &'a str, parts: &[(&str, &str)]) -> Cow<'a, str> {
+    let part_of = |line: &str| {
+        let name = line.strip_suffix('\n')?.strip_prefix("{{>")?.strip_suffix("}}")?.trim();
+        parts.iter().find(|(part, _)| *part == name).map(|(_, text)| *text).filter(|text| may_be_written_out(text))
+    };
+    if body.split_inclusive('\n').all(|line| part_of(line).is_none()) {
+        return Cow::Borrowed(body);
+    }
+    Cow::Owned(body.split_inclusive('\n').map(|line| part_of(line).unwrap_or(line)).collect())
+}
+
+/// A block tag that ends a part without a line break takes its line with it; within a body it would not.
+fn may_be_written_out(part: &str) -> bool {
+    let last = part.rsplit('\n').next().unwrap_or_default();
+    !["{{#", "{{/", "{{^", "{{!", "{{else", "~"].iter().any(|sign| last.contains(sign))
 }
 
 /// The deepest nesting of block tags, counted without recursion.
@@ -344,6 +376,48 @@ mod tests {
         );
         let rendered = renderer("Hej", "Hej\n\n{{#if company}}Du på {{company}}!{{/if}}\n\nSlut").unwrap().render(&eva()).unwrap();
         assert!(rendered.text.starts_with("Hej\n\nSlut\n\n-- \n") && !rendered.html.contains("<p></p>"), "{rendered:?}");
+    }
+
+    /// Written out or called, a part says the same.
+    #[test]
+    fn parts_are_written_out_as_the_engine_calls_them() {
+        let (parts, bodies) = (
+            [
+                "a {{first_name}}",
+                "a\n",
+                "\n\na\n\n",
+                "{{#if first_name}}\nx\n{{/if}}\n",
+                "{{#if first_name}}\nx\n{{/if}}",
+                "x\n{{! a note }}",
+                "x {{#if no}}y{{else}}z{{/if}}",
+                "{{#if no}}\ny\n{{/if}}\n{{first_name}}",
+                "x {{~first_name~}}",
+                "",
+            ],
+            [
+                "{{> part}}\n",
+                "<\n{{> part}}\n>\n",
+                "{{>part}}",
+                "{{> part}}\n{{> part}}\n",
+                "-{{> part}}\n-",
+                "  {{> part}}\n-",
+                "{{> part}}\r\n-",
+            ],
+        );
+        let mut written = 0;
+        for part in parts {
+            for body in bodies {
+                let mut called = Handlebars::new();
+                called.set_strict_mode(true);
+                called.register_template_string("part", part).unwrap();
+                called.register_template_string("body", body).unwrap();
+                let ours = registry(&[("part", part), ("body", body)], true).unwrap_or_else(|fault| panic!("{}", fault.reason));
+                let fields = serde_json::json!({ "first_name": "<Eva>" });
+                assert_eq!(ours.render("body", &fields).unwrap(), called.render("body", &fields).unwrap(), "{part:?} in {body:?}");
+                written += usize::from(written_out(body, &[("part", part)]) != body);
+            }
+        }
+        assert!(written >= 15, "{written}");
     }
 
     /// S-8.
