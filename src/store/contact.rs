@@ -118,7 +118,7 @@ impl Store {
             "SELECT {COLUMNS} FROM membership m JOIN list l ON l.id = m.list_id JOIN contact c ON c.id = m.contact_id
              WHERE l.name = $1 AND m.left_at IS NULL AND c.id > $2
                AND NOT EXISTS (SELECT 1 FROM suppression s WHERE s.address_key = c.address_key)
-             ORDER BY c.id LIMIT $3"
+             ORDER BY c.id LIMIT $3 + 0"
         );
         let rows = self.db.read().await?.all::<PersonRow>(&sql, values![list, after, limit]).await?;
         rows.into_iter().map(Contact::try_from).collect()

@@ -241,9 +241,11 @@ impl Db {
             .pragma("cache_size", "-16000")
             .statement_cache_capacity(200)
             .row_buffer_size(1024);
-        let write = SqlitePoolOptions::new().max_connections(1).min_connections(1).connect_with(options.clone()).await;
+        // a file does not go away between two questions as a server may, and to ask costs two changes of thread
+        let pool = || SqlitePoolOptions::new().test_before_acquire(false);
+        let write = pool().max_connections(1).min_connections(1).connect_with(options.clone()).await;
         let write = write.map_err(|error| with_file(error.into(), &file))?;
-        let read = SqlitePoolOptions::new().max_connections(4).connect_lazy_with(options.read_only(true));
+        let read = pool().max_connections(4).connect_lazy_with(options.read_only(true));
         Ok(Self::Sqlite { read, write, file })
     }
 

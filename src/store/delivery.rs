@@ -178,12 +178,13 @@ impl Fate {
 /// So often what is uncertain is repeated by itself; then it waits for a person.
 pub(super) const MOST_REPEATS: u32 = 5;
 
-/// Of one edition and one provider, so that nothing is read that may not leave.
+/// Of one edition and one provider, so that nothing is read that may not leave. A limit that is a bare mark would have SQLite prepare the
+/// statement anew for each value: 7 µs a mail.
 const CLAIM: &str = "
     WITH due AS MATERIALIZED (
         SELECT d.id FROM delivery d
         WHERE d.state = 'queued' AND d.edition_id = $5 AND d.provider = $6 AND d.due_at <= $1
-        ORDER BY d.due_at, d.id LIMIT $2 {lock})
+        ORDER BY d.due_at, d.id LIMIT $2 + 0 {lock})
     UPDATE delivery SET state = 'sending', attempts = attempts + 1, leased_by = $3, leased_until = $4,
         composed_at = COALESCE(composed_at, $1)
     WHERE id IN (SELECT id FROM due) AND state = 'queued' RETURNING id";
@@ -199,7 +200,7 @@ impl Store {
              SELECT COUNT(*) FROM (SELECT id FROM notice WHERE state = 'queued' AND due_at <= $1
                  UNION ALL SELECT d.id FROM part t
                      JOIN delivery d ON d.state = 'queued' AND d.edition_id = t.id AND d.provider = t.provider AND d.due_at <= $1
-                 LIMIT $2) AS due"
+                 LIMIT $2 + 0) AS due"
         );
         Ok(self.db.read().await?.number(&sql, values![now, others + 1]).await? > others)
     }

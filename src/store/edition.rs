@@ -99,7 +99,7 @@ impl Store {
     pub async fn list_recipients(&self, edition_id: i64, after: i64, limit: i64) -> Result<Vec<Contact>, Error> {
         let sql = format!(
             "SELECT {} FROM delivery d JOIN contact c ON c.id = d.contact_id
-             WHERE d.edition_id = $1 AND d.contact_id > $2 AND d.state = 'queued' ORDER BY d.contact_id LIMIT $3",
+             WHERE d.edition_id = $1 AND d.contact_id > $2 AND d.state = 'queued' ORDER BY d.contact_id LIMIT $3 + 0",
             contact::COLUMNS
         );
         let rows: Vec<PersonRow> = self.db.read().await?.all(&sql, values![edition_id, after, limit]).await?;

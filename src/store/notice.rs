@@ -139,7 +139,7 @@ pub struct ClaimedNotice {
 
 const CLAIM: &str = "
     WITH due AS MATERIALIZED (
-        SELECT d.id FROM notice d WHERE d.state = 'queued' AND d.due_at <= $1 ORDER BY d.due_at, d.id LIMIT $2 {lock})
+        SELECT d.id FROM notice d WHERE d.state = 'queued' AND d.due_at <= $1 ORDER BY d.due_at, d.id LIMIT $2 + 0 {lock})
     UPDATE notice SET state = 'sending', attempts = attempts + 1, leased_by = $3, leased_until = $4
     WHERE id IN (SELECT id FROM due) AND state = 'queued'
     RETURNING id, about, recipient, subject, body, in_reply_to, reference_ids, key_id, reply_to, attempts, composed_at,
