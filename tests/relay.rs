@@ -77,6 +77,20 @@ fn a_421_rests_the_relay_and_the_mail_goes_later() {
     assert!(daemon.term().success());
 }
 
+/// RFC 2920 §3.1: a relay that does not take an envelope behind a message, though it offers PIPELINING, is given one after another.
+#[test]
+fn a_relay_that_takes_nothing_behind_a_message_gets_one_after_another() {
+    let sink = Sink::script().nothing_behind_a_message().start();
+    let home = invite(30, Settings { connections: 1, ..settings(&sink) });
+    let daemon = home.serve();
+    let done = status(&home, "all sent", |s| s["sent"] == 30);
+    assert_eq!((&done["failed"], &done["uncertain"]), (&0.into(), &0.into()));
+    assert!(twice(&sink.received()).is_empty());
+    assert!(home.ok(["status"]).contains("natverk") && sink.connections() <= 3, "{}", sink.connections());
+    assert!(daemon.log().join("\n").contains("one after another"), "nobody is told");
+    assert!(daemon.term().success());
+}
+
 /// S-73, S-77: a mail over which the relay stumbles each time rests the relay and waits itself; those behind it go on.
 #[test]
 fn one_mail_that_gets_a_421_each_time_does_not_stand_in_the_way_of_the_others() {

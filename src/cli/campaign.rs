@@ -286,7 +286,7 @@ async fn test(office: &Office, name: &str, to: &str) -> Result<(), Failure> {
     let (_, outgoing) = composed(office, &campaign, &contact, Mailbox { name: String::new(), address: to.clone() })?;
     let failed = |why: String| Failure::new(Exit::Failed, why);
     let mut session = smtp::connect(&office.config.relay).await.map_err(|fault| failed(fault.text))?;
-    let sent = session.send(outgoing.from.as_ref(), &outgoing.to, &outgoing.bytes).await;
+    let sent = session.send(outgoing.letter(), None).await;
     session.quit().await;
     match sent.result {
         Ok(crate::model::outcome::Outcome::Accepted(reply)) => show::line(&format!("sent to {to}; the relay said: {reply}")),

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
 use chrono::{DateTime, Utc};
+use lettre::address::Envelope;
 use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
 use lettre::message::{Body, MessageBuilder, MultiPart, MultiPartKind, SinglePart};
 
@@ -17,6 +18,7 @@ use crate::config::Sender;
 use crate::model::address::{Address, Mailbox};
 use crate::model::token::{Keys, Purpose};
 use crate::wire::phrase;
+use crate::wire::smtp::Letter;
 
 /// Bytes and the envelope they leave in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +31,14 @@ pub struct Outgoing {
     pub bytes: Vec<u8>,
     /// Its Message-ID, with brackets.
     pub message_id: String,
+}
+
+impl Outgoing {
+    /// As a session takes it.
+    #[must_use]
+    pub fn letter(&self) -> Letter<'_> {
+        Letter { from: self.from.as_ref(), to: &self.to, bytes: &self.bytes }
+    }
 }
 
 /// A mail could not be made of its parts.
@@ -181,7 +191,10 @@ fn start(sender: &Sender, to: &Mailbox, subject: &str, date: DateTime<Utc>, mess
     if subject.chars().any(char::is_control) {
         return Err(Error("the subject holds a control character".into()));
     }
+    // lettre would read it from the headers; nobody asks for it
+    let nobody = Envelope::new(None, vec![lettre::Address::new_dangerous(to.address.local(), to.address.domain())]);
     Ok(lettre::Message::builder()
+        .envelope(nobody.map_err(|error| Error(error.to_string()))?)
         .date(date.into())
         .raw_header(party("From", &sender.from)?)
         .raw_header(party("To", to)?)
@@ -189,14 +202,13 @@ fn start(sender: &Sender, to: &Mailbox, subject: &str, date: DateTime<Utc>, mess
         .message_id(Some(message_id.to_owned())))
 }
 
-/// From or To: lettre reads the plain form for its envelope, the wire gets ours.
+/// From or To: lettre reads the plain form, to see whether there is one author; the wire gets ours.
 fn party(field: &'static str, who: &Mailbox) -> Result<HeaderValue, Error> {
     if who.name.chars().any(char::is_control) {
         return Err(Error("a name holds a control character".into()));
     }
-    let plain = mailbox(who.address.as_str())?.to_string();
     let encoded = phrase::mailbox(field, &who.name, who.address.as_str());
-    Ok(HeaderValue::dangerous_new_pre_encoded(HeaderName::new_from_ascii_str(field), plain, encoded))
+    Ok(HeaderValue::dangerous_new_pre_encoded(HeaderName::new_from_ascii_str(field), who.address.as_str().to_owned(), encoded))
 }
 
 fn mailbox(address: &str) -> Result<lettre::message::Mailbox, Error> {

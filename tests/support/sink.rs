@@ -80,6 +80,7 @@ impl Received {
 pub(crate) struct Script {
     lmtp: bool,
     pipelining: bool,
+    nothing_behind: bool,
     address: SocketAddr,
     rules: Vec<Rule>,
 }
@@ -101,6 +102,12 @@ impl Script {
     /// PIPELINING is not offered, and commands sent ahead of a reply are a failure that [`Sink::faults`] tells.
     pub(crate) fn without_pipelining(mut self) -> Self {
         self.pipelining = false;
+        self
+    }
+
+    /// What comes together with the end of a message is thrown away and answered with 503, though RFC 2920 §3.1 allows it.
+    pub(crate) fn nothing_behind_a_message(mut self) -> Self {
+        self.nothing_behind = true;
         self
     }
 
@@ -159,7 +166,7 @@ impl Sink {
 
     /// One that behaves as told; ends in [`Script::start`].
     pub(crate) fn script() -> Script {
-        Script { lmtp: false, pipelining: true, address: ([127, 0, 0, 1], 0).into(), rules: Vec::new() }
+        Script { lmtp: false, pipelining: true, nothing_behind: false, address: ([127, 0, 0, 1], 0).into(), rules: Vec::new() }
     }
 
     /// Where it listens.
@@ -395,6 +402,7 @@ impl Session {
             return Err(Closed);
         }
         let bytes = self.message().await?;
+        let is_too_much = self.shared.script.nothing_behind && !self.buffer.is_empty();
         let after = self
             .shared
             .act(self.nth, &self.to, |a| matches!(a, Act::RefuseMessage(_) | Act::CloseAfterDot | Act::Slow(_)).then(|| a.clone()));
@@ -416,6 +424,10 @@ impl Session {
         self.reset();
         for _ in 0..replies {
             self.say(&format!("250 2.0.0 taken as {}", self.nth)).await?;
+        }
+        if is_too_much {
+            self.buffer.clear();
+            self.say("503 5.5.1 out of order").await?;
         }
         Ok(())
     }

@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
+use super::Outbox;
 use super::desk::{Job, Work};
 use super::prepared::{compose_delivery, compose_notice};
 use super::settler::End;
-use super::{Outbox, chance, millis};
-use crate::model::delivery::back_off;
+use super::verdict::{Attempt, ended, untouched, verdict};
 use crate::model::event::Cause;
-use crate::model::outcome::{Class, Outcome, RelayFault, RelayStop, Reply};
+use crate::model::outcome::{Outcome, RelayFault, RelayStop};
 use crate::outbound::compose::Outgoing;
 use crate::outbound::sign::sign;
 use crate::store::{Error, Fate, Settled, Stop};
@@ -23,11 +23,12 @@ use crate::wire::smtp::{self, Session};
 /// How many a lane claims at a time: what is in flight when a daemon is killed is at most this, times the lanes.
 const CLAIM: i64 = 16;
 
-/// After so many refusals in a row without a mail taken between them the relay is paused.
-const BURST: u32 = 20;
-
 /// An answer to whether a mail may leave is good for so long.
 const FRESH: Duration = Duration::from_millis(500);
+
+/// One that was given while the mail before was under way is asked again after so long: that a relay takes its time is no reason
+/// to mail somebody who has opted out meanwhile.
+const SOON: Duration = Duration::from_millis(100);
 
 /// A connection that will not be used for so long is ended.
 const IDLE: Duration = Duration::from_secs(10);
@@ -67,10 +68,20 @@ struct Next {
     lapses: u64,
 }
 
-/// What became of one attempt: how it is settled, and whether the lane may go on.
-struct Attempt {
-    settled: Settled,
-    fault: Option<RelayFault>,
+/// A mail that may leave.
+struct Ready<'a> {
+    job: &'a Job,
+    mail: Outgoing,
+    /// When it was asked whether it may.
+    asked: Instant,
+}
+
+/// What is left of a claim, and how often the lease had lapsed when it was made.
+struct Claim<'a> {
+    rest: std::slice::Iter<'a, Job>,
+    /// The one after that which is being sent.
+    ahead: Option<Ready<'a>>,
+    lapses: u64,
 }
 
 /// What became of one claim.
@@ -197,47 +208,112 @@ impl Lane {
     }
 
     /// Attempts one after another while the connection, the lease and the database hold, the relay does not rest and nobody says
-    /// stop; what is left goes back.
+    /// stop; what is left goes back. The next mail is made ready before one leaves, so that its envelope can leave with it.
     async fn send_all(&mut self, jobs: &[Job], lapses: u64, stop: &watch::Receiver<bool>) -> Result<Batch, Error> {
-        let (outbox, ends) = (self.outbox.clone(), self.ends.clone());
-        let (mut rest, mut next) = (jobs.iter(), None);
+        let mut claim = Claim { rest: jobs.iter(), ahead: None, lapses };
         let mut batch = Batch::default();
-        let may_go_on = || !*stop.borrow() && outbox.holds(lapses) && outbox.gate.closed_for(outbox.clock.millis()).is_none();
-        while self.session.is_some() && batch.fault.is_none() && may_go_on() {
-            if next.is_none() && rest.len() <= jobs.len() / 2 && !jobs.is_empty() {
-                next = Some(self.ask_for_work(rest.len()));
+        let sent = self.send_each(&mut claim, &mut batch, jobs.len() / 2, stop).await;
+        // what has begun on the wire goes to nobody
+        self.drop_begun().await;
+        let left = claim.ahead.iter().map(|ready| ready.job).chain(claim.rest);
+        give_back(&self.outbox, &self.ends, &mut { left }).await;
+        sent.map(|()| batch)
+    }
+
+    /// Asks for the next claim when no more than `half` of this one is left.
+    async fn send_each<'a>(
+        &mut self,
+        claim: &mut Claim<'a>,
+        batch: &mut Batch,
+        half: usize,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<(), Error> {
+        let (outbox, ends) = (self.outbox.clone(), self.ends.clone());
+        let may_go_on = |lapses| !*stop.borrow() && outbox.holds(lapses) && outbox.gate.closed_for(outbox.clock.millis()).is_none();
+        while self.session.is_some() && batch.fault.is_none() && may_go_on(claim.lapses) {
+            if self.next.is_none() && claim.rest.len() <= half {
+                self.next = Some(self.ask_for_work(claim.rest.len()));
             }
-            let Some(job) = rest.next() else { break };
-            let attempt = {
-                let attempting = self.attempt(job, lapses, stop);
-                tokio::pin!(attempting);
-                tokio::select! {
-                    biased;
-                    attempt = &mut attempting => attempt,
-                    () = stopped(stop) => {
-                        give_back(&outbox, &ends, &mut rest).await;
-                        give_back_next(&outbox, &ends, next.take()).await;
-                        attempting.await
-                    }
-                }
+            let ready = match claim.ahead.take() {
+                Some(ready) => ready,
+                None => match self.make_ready(claim, batch).await? {
+                    Some(ready) => ready,
+                    None => break,
+                },
             };
-            match attempt {
+            let result = self.send_before_another(&ready, claim, batch, stop).await;
+            match result {
                 Ok(Attempt { settled, fault }) => {
                     batch.attempted += 1;
                     batch.fault = fault;
-                    settle(&ends, job, settled).await;
+                    settle(&ends, ready.job, settled).await;
                 }
                 Err(error) => {
                     // The database is asked before the relay: where it fails, nothing was sent.
-                    self.next = next;
-                    give_back(&outbox, &ends, &mut std::iter::once(job).chain(rest)).await;
+                    give_back(&outbox, &ends, &mut std::iter::once(ready.job)).await;
                     return Err(error);
                 }
             }
         }
-        give_back(&outbox, &ends, &mut rest).await;
-        self.next = next;
-        Ok(batch)
+        Ok(())
+    }
+
+    /// The next mail of the claim that may leave; what may not is settled on the way.
+    async fn make_ready<'a>(&mut self, claim: &mut Claim<'a>, batch: &mut Batch) -> Result<Option<Ready<'a>>, Error> {
+        for job in claim.rest.by_ref() {
+            let settled = match self.prepare(job, claim.lapses).await {
+                Ok(Ok(ready)) => return Ok(Some(ready)),
+                Ok(Err(settled)) => settled,
+                Err(error) => {
+                    give_back(&self.outbox, &self.ends, &mut std::iter::once(job)).await;
+                    return Err(error);
+                }
+            };
+            batch.attempted += 1;
+            settle(&self.ends, job, settled).await;
+        }
+        Ok(None)
+    }
+
+    /// Sends one mail, and with its end the envelope of the next, where the relay is known to take that.
+    async fn send_before_another<'a>(
+        &mut self,
+        ready: &Ready<'a>,
+        claim: &mut Claim<'a>,
+        batch: &mut Batch,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<Attempt, Error> {
+        let (outbox, ends) = (self.outbox.clone(), self.ends.clone());
+        if !outbox.one_by_one.load(Ordering::Relaxed) && self.session.as_ref().is_some_and(Session::may_begin_another) {
+            claim.ahead = self.make_ready(claim, batch).await?;
+        }
+        let next = self.next.take();
+        let (attempt, next) = {
+            let attempting = self.attempt(ready, claim.ahead.as_ref(), claim.lapses, stop);
+            tokio::pin!(attempting);
+            tokio::select! {
+                biased;
+                attempt = &mut attempting => (attempt, Some(next)),
+                () = stopped(stop) => {
+                    let mut left = claim.ahead.iter().map(|ready| ready.job).chain(claim.rest.by_ref());
+                    give_back(&outbox, &ends, &mut left).await;
+                    give_back_next(&outbox, &ends, next).await;
+                    (attempting.await, None)
+                }
+            }
+        };
+        match next {
+            Some(next) => self.next = next,
+            None => claim.ahead = None,
+        }
+        attempt
+    }
+
+    /// Ends a connection on which a message has begun that will not be sent.
+    async fn drop_begun(&mut self) {
+        if let Some(session) = self.session.take_if(|session| session.has_begun()) {
+            session.quit().await;
+        }
     }
 
     /// Whether there is a connection, as far as one can see; one that was closed while it stood idle is nobody's fault (S-60).
@@ -264,53 +340,77 @@ impl Lane {
         Ok(true)
     }
 
-    async fn attempt(&mut self, job: &Job, lapses: u64, stop: &watch::Receiver<bool>) -> Result<Attempt, Error> {
-        let outbox = self.outbox.clone();
-        let outgoing = match self.compose(job).await? {
-            Ok(outgoing) => outgoing,
-            Err(reason) => return self.not_composed(job, reason).await,
+    /// Composes a mail and asks whether it may leave; the inner error is what becomes of one that may not.
+    async fn prepare<'a>(&self, job: &'a Job, lapses: u64) -> Result<Result<Ready<'a>, Settled>, Error> {
+        let mail = match self.compose(job).await? {
+            Ok(mail) => mail,
+            Err(reason) => return Ok(Err(self.not_composed(job, reason).await?)),
         };
-        // Right before MAIL FROM, on a connection that is open: from the commit of an opt-out nothing starts any more (S-53).
-        let halt = loop {
-            let asked = Instant::now();
-            let halt = outbox.stop_of(job).await?;
-            // a process that stood still since has an old answer
-            if asked.elapsed() < FRESH {
-                break halt;
-            }
-        };
-        if let Some(halt) = halt {
+        let asked = Instant::now();
+        Ok(match self.stays(job, lapses).await? {
+            Some(settled) => Err(settled),
+            None => Ok(Ready { job, mail, asked }),
+        })
+    }
+
+    /// What becomes of a mail that must not leave now. Asked right before MAIL FROM, on a connection that is open: from the
+    /// commit of an opt-out nothing starts any more (S-53).
+    async fn stays(&self, job: &Job, lapses: u64) -> Result<Option<Settled>, Error> {
+        if let Some(halt) = self.outbox.stop_of(job).await? {
             let reply = if halt == Stop::Paused { String::new() } else { format!("not sent: {halt:?}").to_lowercase() };
-            return Ok(Attempt { settled: ended(job, Fate::Stopped(halt), None, reply), fault: None });
+            return Ok(Some(ended(job, Fate::Stopped(halt), None, reply)));
         }
+        Ok(self.waits(job, lapses))
+    }
+
+    /// Likewise, as far as this daemon knows without asking.
+    fn waits(&self, job: &Job, lapses: u64) -> Option<Settled> {
+        let now = self.outbox.clock.millis();
         // it was given out before its provider said that it is too much (S-59)
-        if let Some(until) = outbox.pacer.rests_until(job.provider(), outbox.clock.millis()) {
-            return Ok(untouched(job, until, None));
+        if let Some(until) = self.outbox.pacer.rests_until(job.provider(), now) {
+            return Some(untouched(job, until));
         }
         // while it stood still, another daemon may have been given it (S-242)
-        if !outbox.holds(lapses) {
-            return Ok(untouched(job, outbox.clock.millis(), None));
+        (!self.outbox.holds(lapses)).then(|| untouched(job, now))
+    }
+
+    async fn attempt(
+        &mut self,
+        ready: &Ready<'_>,
+        next: Option<&Ready<'_>>,
+        lapses: u64,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<Attempt, Error> {
+        let (outbox, job) = (self.outbox.clone(), ready.job);
+        let (mut asked, mut good_for) = (ready.asked, SOON);
+        let mut stays = self.waits(job, lapses);
+        // a process that stood still since has an old answer
+        while stays.is_none() && asked.elapsed() >= good_for {
+            (asked, good_for) = (Instant::now(), FRESH);
+            stays = self.stays(job, lapses).await?;
         }
+        if let Some(settled) = stays {
+            self.drop_begun().await;
+            return Ok(settled.into());
+        }
+        let had_begun = self.session.as_ref().is_some_and(Session::has_begun);
         let began = Instant::now();
-        let sent = self.send(&outgoing, stop).await;
+        let sent = self.send(&ready.mail, next.map(|next| &next.mail), stop).await;
         outbox.meters.attempted(began.elapsed(), sent.as_ref());
-        Ok(match sent {
-            Some(Ok(outcome)) => {
-                heed(&outbox, job, &outcome).await;
-                settled_by(&outbox, job, outcome)
-            }
-            Some(Err(fault)) if fault.stop == RelayStop::Reconnect => untouched(job, outbox.clock.millis(), None),
-            Some(Err(fault)) => cut_off(&outbox, job, fault),
-            None => untouched(job, outbox.clock.millis(), None),
-        })
+        Ok(verdict(&outbox, job, sent, had_begun).await)
     }
 
     /// Sends over the lane's connection and keeps it where it is whole. `None` where nothing was sent: there is no connection,
     /// or the relay let a daemon wait that is to stop.
-    async fn send(&mut self, mail: &Outgoing, stop: &watch::Receiver<bool>) -> Option<Result<Outcome, RelayFault>> {
+    async fn send(
+        &mut self,
+        mail: &Outgoing,
+        next: Option<&Outgoing>,
+        stop: &watch::Receiver<bool>,
+    ) -> Option<Result<Outcome, RelayFault>> {
         let mut session = self.session.take()?;
         let sent = tokio::select! {
-            sent = session.send(mail.from.as_ref(), &mail.to, &mail.bytes) => sent,
+            sent = session.send(mail.letter(), next.map(Outgoing::letter)) => sent,
             () = async { stopped(stop).await; tokio::time::sleep(LAST_MAIL).await } => {
                 let what = "svar was stopped while the relay did not answer";
                 return session.has_handed_over().then(|| Ok(Outcome::Uncertain(what.into())));
@@ -324,7 +424,7 @@ impl Lane {
         Some(sent.result)
     }
 
-    async fn compose(&mut self, job: &Job) -> Result<Result<Outgoing, String>, Error> {
+    async fn compose(&self, job: &Job) -> Result<Result<Outgoing, String>, Error> {
         let outbox = self.outbox.clone();
         let composed = match job {
             Job::Delivery(delivery) => match outbox.edition(delivery.edition_id).await? {
@@ -340,20 +440,20 @@ impl Lane {
     }
 
     /// A template that fails for one contact is a fault of the campaign: it is paused and says why, nobody is left out.
-    async fn not_composed(&mut self, job: &Job, reason: String) -> Result<Attempt, Error> {
+    async fn not_composed(&self, job: &Job, reason: String) -> Result<Settled, Error> {
         let (now, id) = (self.outbox.clock.millis(), job.id());
         match job {
             Job::Delivery(delivery) => {
                 let edition = self.outbox.store.get_edition(delivery.edition_id).await?;
                 error!(campaign.name = edition.campaign, delivery.id = id, "paused: a mail cannot be made of its template");
                 match self.outbox.store.pause_campaign(now, &edition.campaign, Cause::Clock, Some(&reason)).await {
-                    Ok(()) | Err(Error::Refused(_)) => Ok(untouched(job, now, None)),
+                    Ok(()) | Err(Error::Refused(_)) => Ok(untouched(job, now)),
                     Err(error) => Err(error),
                 }
             }
             Job::Notice(_) => {
                 error!(notice.id = id, "a notice cannot be made of its template");
-                Ok(Attempt { settled: ended(job, Fate::Failed, None, reason), fault: None })
+                Ok(ended(job, Fate::Failed, None, reason))
             }
         }
     }
@@ -406,7 +506,7 @@ async fn settle(ends: &mpsc::Sender<End>, job: &Job, settled: Settled) {
 
 async fn give_back(outbox: &Outbox, ends: &mpsc::Sender<End>, jobs: &mut (dyn Iterator<Item = &Job> + Send)) {
     for job in jobs {
-        settle(ends, job, untouched(job, outbox.clock.millis(), None).settled).await;
+        settle(ends, job, untouched(job, outbox.clock.millis())).await;
     }
 }
 
@@ -416,81 +516,5 @@ async fn give_back_next(outbox: &Outbox, ends: &mpsc::Sender<End>, next: Option<
     match next.jobs().await {
         Ok(jobs) => give_back(outbox, ends, &mut jobs.unwrap_or_default().iter()).await,
         Err(error) => debug!(%error, "a claim failed that is of no use any more"),
-    }
-}
-
-fn ended(job: &Job, fate: Fate, code: Option<u16>, reply: String) -> Settled {
-    Settled { id: job.id(), fate, code, reply, hard: false, attempt: job.attempts() }
-}
-
-fn untouched(job: &Job, due_at: i64, fault: Option<RelayFault>) -> Attempt {
-    let reply = fault.as_ref().map(|f| f.text.clone()).unwrap_or_default();
-    Attempt { settled: ended(job, Fate::Untouched(due_at), None, reply), fault }
-}
-
-/// A fault of the relay: what had not begun goes back untouched; what had begun waits as after a 451 (S-73), so that one
-/// mail over which the relay stumbles each time does not stand in the way of all the others.
-fn cut_off(outbox: &Outbox, job: &Job, fault: RelayFault) -> Attempt {
-    if !fault.begun {
-        return untouched(job, outbox.clock.millis(), Some(fault));
-    }
-    let code = fault.reply.as_ref().map(|reply| reply.code);
-    let settled = ended(job, again(outbox, job), code, fault.text.clone());
-    Attempt { settled, fault: Some(fault) }
-}
-
-/// Later, longer each time, or given up: so long after the first attempt, whatever the relay did before it (S-75).
-fn again(outbox: &Outbox, job: &Job) -> Fate {
-    let wait = millis(back_off(outbox.config.retry_first, outbox.config.retry_cap, job.attempts(), chance()));
-    let now = outbox.clock.millis();
-    let at = now + wait;
-    if at > job.first_attempt_at().unwrap_or(now) + millis(outbox.config.give_up) { Fate::Failed } else { Fate::Again(at) }
-}
-
-/// The brake: a burst of refusals that are no dead addresses says that something is wrong with us, not with everybody (S-80).
-fn braked(outbox: &Outbox, reply: Reply) -> Option<RelayFault> {
-    if outbox.refusals.fetch_add(1, Ordering::AcqRel) + 1 < BURST {
-        return None;
-    }
-    outbox.refusals.store(0, Ordering::Release);
-    let text = format!("{BURST} mails in a row were refused, the last with {reply}; after it is mended: svar campaign retry NAME");
-    Some(RelayFault { reply: Some(reply), ..RelayFault::new(RelayStop::Pause, text) })
-}
-
-/// What an outcome says of its mailbox provider: one that is given too much rests, on all daemons (S-59).
-async fn heed(outbox: &Outbox, job: &Job, outcome: &Outcome) {
-    let name = job.provider();
-    let Some(provider) = outbox.config.throttle.providers.get(name) else { return };
-    let reply = match outcome {
-        Outcome::Accepted(_) => return outbox.pacer.took(name),
-        Outcome::Transient(reply) => reply,
-        Outcome::Permanent(_) | Outcome::Uncertain(_) => return,
-    };
-    let now = outbox.clock.millis();
-    let Some(until) = outbox.pacer.refused(name, provider, reply, now) else { return };
-    let until_for_all = until + outbox.ahead();
-    warn!(provider = name, code = reply.code, rest_seconds = provider.rest / 1_000, "told to slow down: nothing leaves for it meanwhile");
-    // where it cannot be written this daemon lets it rest, and the others hear it themselves
-    if let Err(error) = outbox.store.rest_provider(now, name, until_for_all, &reply.to_string()).await {
-        warn!(%error, provider = name, "other daemons do not know that it rests");
-    }
-}
-
-/// What an outcome does to its delivery (S-72, S-75, S-80).
-fn settled_by(outbox: &Outbox, job: &Job, outcome: Outcome) -> Attempt {
-    let settled = |fate, reply: &Reply, hard| Settled { hard, ..ended(job, fate, Some(reply.code), reply.to_string()) };
-    match outcome {
-        Outcome::Accepted(reply) => {
-            outbox.meters.left(outbox.clock.millis() - job.due_at());
-            outbox.refusals.store(0, Ordering::Release);
-            if outbox.gate.forgive() {
-                info!(relay.host = outbox.relay.host, "the relay is used again");
-            }
-            Attempt { settled: settled(Fate::Sent, &reply, false), fault: None }
-        }
-        Outcome::Uncertain(what) => Attempt { settled: ended(job, Fate::Uncertain, None, what), fault: None },
-        Outcome::Transient(reply) => Attempt { settled: settled(again(outbox, job), &reply, false), fault: None },
-        Outcome::Permanent(reply) if reply.class() == Class::Hard => Attempt { settled: settled(Fate::Failed, &reply, true), fault: None },
-        Outcome::Permanent(reply) => Attempt { settled: settled(Fate::Failed, &reply, false), fault: braked(outbox, reply) },
     }
 }

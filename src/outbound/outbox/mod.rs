@@ -15,9 +15,10 @@ mod meters;
 mod pacer;
 mod prepared;
 mod settler;
+mod verdict;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -68,6 +69,8 @@ pub struct Outbox {
     pacer: Pacer,
     /// Refusals for good since the relay last took a mail, those of dead addresses apart.
     refusals: AtomicU32,
+    /// The relay stumbled over an envelope that came together with the message before it.
+    one_by_one: AtomicBool,
     /// Lanes that connect, claim or send.
     at_work: AtomicUsize,
     leased_until: AtomicI64,
@@ -99,6 +102,7 @@ impl Outbox {
             desk: Desk::default(),
             pacer: Pacer::default(),
             refusals: AtomicU32::new(0),
+            one_by_one: AtomicBool::new(false),
             at_work: AtomicUsize::new(0),
             leased_until: AtomicI64::new(0),
             ahead: AtomicI64::new(0),

@@ -58,7 +58,7 @@ impl BodyWriter {
     }
 
     fn text(&mut self, rest: &[u8]) -> usize {
-        let end = rest.iter().position(|octet| matches!(octet, b'\r' | b'\n')).unwrap_or(rest.len());
+        let end = memchr::memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
         if self.column == 0 && rest[0] == b'.' {
             self.out.push(b'.');
         }

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 pub use connect::connect;
 pub use lettre::transport::smtp::authentication::Credentials;
-pub use session::{Sent, Session};
+pub use session::{Letter, Sent, Session};
 pub use tls::Roots;
 
 use crate::model::outcome::RelayFault;

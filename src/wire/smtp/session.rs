@@ -1,8 +1,8 @@
 //! One connection to the relay, ready to send: each message becomes an outcome, or shows a fault of the relay.
 //!
 //! In: an envelope of one recipient and a message. Out: [`Sent`]. MAIL, RCPT and DATA go out in one write where the relay
-//! takes it, then body and final dot in one; replies are matched by counting. A send that is dropped half-way leaves a session
-//! that is not used again. Sources: RFC 5321 §3.3, §3.8, §4.2; RFC 2920 §3.1; RFC 1870 §6; S-72, S-73, S-77, S-78, S-81, S-82.
+//! takes it, then body, final dot and the envelope of the next message in one, so that a message costs one round trip; replies
+//! are matched by counting. A send that is dropped half-way leaves a session that is not used again. Sources: RFC 5321 §3.3, §3.8, §4.2; RFC 2920 §3.1; RFC 1870 §6; S-72, S-73, S-77, S-78, S-81, S-82.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use lettre::transport::smtp::authentication::Mechanism;
 use lettre::transport::smtp::commands::{Data, Mail, Quit, Rcpt, Rset};
 use lettre::transport::smtp::extension::{MailParameter, RcptParameter};
 
-use super::body::{self, Body, LineTooLong};
+use super::body::{self, LineTooLong};
 use super::wire::{Glance, Wire};
 use super::{RelaySettings, Step, Timeouts};
 use crate::model::address::Address;
@@ -24,6 +24,17 @@ pub struct Sent {
     pub result: Result<Outcome, RelayFault>,
     /// Whether the session may send again; if not, [`Session::quit`] it and connect anew.
     pub usable: bool,
+}
+
+/// One message for one recipient.
+#[derive(Clone, Copy, Debug)]
+pub struct Letter<'a> {
+    /// MAIL FROM; `None` is the null return path.
+    pub from: Option<&'a Address>,
+    /// RCPT TO.
+    pub to: &'a Address,
+    /// The message, whatever its line ends.
+    pub bytes: &'a [u8],
 }
 
 /// A connection to the relay that has said EHLO and logged in.
@@ -44,6 +55,8 @@ pub struct Session {
     handed_over: bool,
     /// An earlier transaction was carried through.
     used: bool,
+    /// The message whose MAIL, RCPT and DATA have gone out, with the last octets of the one before; their replies are not read.
+    ahead: Option<Written>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,31 +78,55 @@ impl Session {
         let left = settings.max_messages_per_connection.max(1);
         let state = State::Ready;
         let (unfinished, answered, begun, handed_over, used) = (false, false, false, false, false);
-        Self { wire, extensions, timeouts: settings.timeouts, left, state, unfinished, answered, begun, handed_over, used }
+        Self { wire, extensions, timeouts: settings.timeouts, left, state, unfinished, answered, begun, handed_over, used, ahead: None }
     }
 
-    /// Sends one message to one recipient; `from` of `None` is the null return path.
+    /// Sends one message to one recipient.
     ///
-    /// A future that is dropped before its end leaves the session unusable; nobody then knows what became of the message.
-    pub async fn send(&mut self, from: Option<&Address>, to: &Address, bytes: &[u8]) -> Sent {
+    /// Where the relay takes PIPELINING, the envelope of `next` goes out together with the end of this one
+    /// ([`Session::has_begun`]): then either the next call sends it, or the session is dropped and the relay has got nothing of
+    /// it. A future that is dropped before its end leaves the session unusable; nobody then knows
+    /// what became of the message.
+    pub async fn send(&mut self, letter: Letter<'_>, next: Option<Letter<'_>>) -> Sent {
         if self.state != State::Ready || self.left == 0 {
             let fault = RelayFault::new(RelayStop::Reconnect, "the connection is of no more use; connect again");
             return Sent { result: Err(fault), usable: false };
         }
-        let body = match self.fit(bytes) {
-            Ok(body) => body,
+        let begun = self.ahead.take();
+        if begun.as_ref().is_some_and(|begun| begun.envelope.rcpt != self.rcpt(letter.from.is_some(), letter.to)) {
+            self.state = State::Broken;
+            let fault = RelayFault::new(RelayStop::Reconnect, "another message had begun; connect again");
+            return Sent { result: Err(fault), usable: false };
+        }
+        let is_begun = begun.is_some();
+        let written = match begun.map_or_else(|| self.write_out(letter), Ok) {
+            Ok(written) => written,
             Err(refusal) => return Sent { result: Ok(Outcome::Permanent(refusal)), usable: true },
         };
+        // one that does not fit is refused in its turn
+        let next = next.filter(|_| self.may_begin_another()).and_then(|next| self.write_out(next).ok());
         self.state = State::Busy;
-        let result = self.transaction(&self.envelope(from, to, body.size), &body.octets).await;
+        let result = self.transaction(written, is_begun, next).await;
         let result = result.map_err(|fault| RelayFault { begun: self.begun, ..fault });
         self.settle(&result);
         Sent { result, usable: self.state == State::Ready && self.left > 0 }
     }
 
+    /// Whether the envelope of another message may go out together with the end of this one.
+    #[must_use]
+    pub fn may_begin_another(&self) -> bool {
+        self.extensions.pipelining && self.left > 1
+    }
+
+    /// Whether the envelope of the next message has gone out already.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.ahead.is_some()
+    }
+
     /// Whether a session that stood idle is still open and silent, as far as one can see without asking.
     pub async fn is_alive(&mut self) -> bool {
-        if self.state == State::Ready && self.look_before().await.is_err() {
+        if self.state == State::Ready && self.ahead.is_none() && self.look_before().await.is_err() {
             self.state = State::Broken;
         }
         self.state == State::Ready
@@ -107,17 +144,21 @@ impl Session {
         self.handed_over
     }
 
-    /// Says goodbye where that makes sense, and closes.
+    /// Says goodbye where that makes sense, and closes. A message that has begun goes to nobody: without its final dot no relay
+    /// takes it (RFC 5321 §4.1.1.4).
     pub async fn quit(mut self) {
-        if self.state == State::Ready && self.wire.write(Quit.to_string().as_bytes(), self.timeouts.quit).await.is_ok() {
+        if self.state == State::Ready
+            && self.ahead.is_none()
+            && self.wire.write(Quit.to_string().as_bytes(), self.timeouts.quit).await.is_ok()
+        {
             _ = self.wire.reply(self.timeouts.quit).await;
         }
         self.wire.close(self.timeouts.quit).await;
     }
 
     /// The message as it goes over the wire, or a refusal of our own (S-81, S-91).
-    fn fit(&self, bytes: &[u8]) -> Result<Body, Reply> {
-        let body = body::encode(bytes).map_err(|LineTooLong(octets)| {
+    fn write_out(&self, letter: Letter<'_>) -> Result<Written, Reply> {
+        let body = body::encode(letter.bytes).map_err(|LineTooLong(octets)| {
             Reply::new(554, Some((5, 6, 0)), &format!("not sent: a line of {octets} octets, and SMTP takes 998"))
         })?;
         match self.extensions.max_size {
@@ -125,34 +166,42 @@ impl Session {
                 let text = format!("not sent: the message has {} octets and the relay takes {most}", body.size);
                 Err(Reply::new(552, Some((5, 3, 4)), &text))
             }
-            _ => Ok(body),
+            _ => Ok(Written { envelope: self.envelope(letter.from, letter.to, body.size), octets: body.octets }),
         }
     }
 
+    // S-40, S-93: no report about an automatic answer; about the rest, failure and delay, without the body.
     fn envelope(&self, from: Option<&Address>, to: &Address, size: usize) -> Envelope {
         let mut mail = Vec::new();
         if self.extensions.size {
             mail.push(MailParameter::Size(size));
         }
-        let mut rcpt = Vec::new();
-        if self.extensions.dsn {
-            // S-40, S-93: no report about an automatic answer; about the rest, failure and delay, without the body.
-            let parameter = |keyword: &str, value: String| RcptParameter::Other { keyword: keyword.into(), value: Some(value) };
-            let notify = if from.is_some() { "FAILURE,DELAY" } else { "NEVER" };
-            rcpt.push(parameter("NOTIFY", notify.into()));
-            if from.is_some() {
-                rcpt.push(parameter("ORCPT", format!("rfc822;{to}")));
-                mail.push(MailParameter::Other { keyword: "RET".into(), value: Some("HDRS".into()) });
-            }
+        if self.extensions.dsn && from.is_some() {
+            mail.push(MailParameter::Other { keyword: "RET".into(), value: Some("HDRS".into()) });
         }
-        Envelope { mail: Mail::new(from.map(theirs), mail).to_string(), rcpt: Rcpt::new(theirs(to), rcpt).to_string() }
+        Envelope { mail: Mail::new(from.map(theirs), mail).to_string(), rcpt: self.rcpt(from.is_some(), to) }
     }
 
-    async fn transaction(&mut self, envelope: &Envelope, body: &[u8]) -> Step<Outcome> {
-        self.look_before().await?;
-        match self.offer(envelope).await? {
+    fn rcpt(&self, wants_reports: bool, to: &Address) -> String {
+        let mut rcpt = Vec::new();
+        if self.extensions.dsn {
+            let parameter = |keyword: &str, value: String| RcptParameter::Other { keyword: keyword.into(), value: Some(value) };
+            rcpt.push(parameter("NOTIFY", if wants_reports { "FAILURE,DELAY" } else { "NEVER" }.into()));
+            if wants_reports {
+                rcpt.push(parameter("ORCPT", format!("rfc822;{to}")));
+            }
+        }
+        Rcpt::new(theirs(to), rcpt).to_string()
+    }
+
+    async fn transaction(&mut self, written: Written, is_begun: bool, next: Option<Written>) -> Step<Outcome> {
+        if !is_begun {
+            self.look_before().await?;
+            self.open(&written.envelope).await?;
+        }
+        match self.offer(&written.envelope).await? {
             Some(refusal) => Ok(refusal),
-            None => self.hand_over(body).await,
+            None => self.hand_over(written.octets, next).await,
         }
     }
 
@@ -168,17 +217,22 @@ impl Session {
         Err(RelayFault::new(stop, text))
     }
 
-    /// RSET where one is due, MAIL, RCPT, DATA: the refusal of this delivery, or `None` where the relay waits for the message.
-    async fn offer(&mut self, envelope: &Envelope) -> Step<Option<Outcome>> {
-        let at_once = self.extensions.pipelining;
+    /// RSET where one is due; with PIPELINING the whole envelope behind it.
+    async fn open(&mut self, envelope: &Envelope) -> Step<()> {
         let reset = if self.unfinished { Rset.to_string() } else { String::new() };
-        if at_once {
-            self.write(&format!("{reset}{}{}{Data}", envelope.mail, envelope.rcpt), "MAIL").await?;
+        if self.extensions.pipelining {
+            self.write(&format!("{reset}{}", envelope.whole()), "MAIL").await?;
         }
         if self.unfinished {
             let reply = self.exchange(&reset, "RSET").await?;
             only(&reply, 2).map_err(|()| back_off("RSET", reply))?;
         }
+        Ok(())
+    }
+
+    /// MAIL, RCPT, DATA: the refusal of this delivery, or `None` where the relay waits for the message.
+    async fn offer(&mut self, envelope: &Envelope) -> Step<Option<Outcome>> {
+        let at_once = self.extensions.pipelining;
         self.unfinished = true;
         let mut refusal = judge_mail(self.exchange(&envelope.mail, "MAIL").await?)?;
         self.begun = refusal.is_none();
@@ -210,10 +264,15 @@ impl Session {
         }
     }
 
-    /// The message with its final dot; from its last octet on the relay may have taken it (S-73).
-    async fn hand_over(&mut self, body: &[u8]) -> Step<Outcome> {
+    /// The message with its final dot; from its last octet on the relay may have taken it (S-73). The final dot ends the
+    /// transaction whatever is said to it, so the next may follow at once (RFC 2920 §3.1).
+    async fn hand_over(&mut self, mut octets: Vec<u8>, next: Option<Written>) -> Step<Outcome> {
+        if let Some(next) = &next {
+            octets.extend_from_slice(next.envelope.whole().as_bytes());
+        }
+        self.ahead = next;
         self.handed_over = true;
-        if let Err(e) = self.wire.write(body, self.timeouts.block).await {
+        if let Err(e) = self.wire.write(&octets, self.timeouts.block).await {
             return self.cut_short(e).await;
         }
         match self.wire.reply(self.timeouts.finish).await {
@@ -289,9 +348,22 @@ impl Session {
     }
 }
 
+/// A message as it goes over this connection.
+struct Written {
+    envelope: Envelope,
+    /// With the final dot.
+    octets: Vec<u8>,
+}
+
 struct Envelope {
     mail: String,
     rcpt: String,
+}
+
+impl Envelope {
+    fn whole(&self) -> String {
+        format!("{}{}{Data}", self.mail, self.rcpt)
+    }
 }
 
 /// Our address in lettre's type. Ours is the stricter of the two, so it is not checked again.

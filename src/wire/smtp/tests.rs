@@ -13,6 +13,8 @@ use crate::model::address::Address;
 use crate::model::outcome::{Outcome, RelayStop};
 use crate::wire::listener::{self, Handler, Listener, ListenerSettings, Protocol, Refusal};
 
+mod ahead;
+
 fn address(text: &str) -> Address {
     Address::parse(text).unwrap()
 }
@@ -21,8 +23,14 @@ fn plain(port: u16) -> RelaySettings {
     RelaySettings::new("127.0.0.1", port, Security::Plain, "svar.example.org")
 }
 
+const MESSAGE: &[u8] = b"Subject: x\r\n\r\n.dot\r\n";
+
 async fn send(session: &mut Session, to: &str) -> Sent {
-    session.send(Some(&address("b+x@svar.example.org")), &address(to), b"Subject: x\r\n\r\n.dot\r\n").await
+    send_bytes(session, Some(&address("b+x@svar.example.org")), &address(to), MESSAGE).await
+}
+
+async fn send_bytes(session: &mut Session, from: Option<&Address>, to: &Address, bytes: &[u8]) -> Sent {
+    session.send(Letter { from, to, bytes }, None).await
 }
 
 /// Keeps what it is given; refuses by the recipient's name.
@@ -127,10 +135,11 @@ fn stop_of(sent: &Sent) -> Option<RelayStop> {
 async fn a_message_arrives_as_it_was_given() {
     let (port, shelf, _stop) = relay().await;
     let mut session = connect(&plain(port)).await.unwrap();
-    let sent = session.send(Some(&address("b+x@svar.example.org")), &address("eva@example.org"), b"Subject: x\n\n.\n..\nend").await;
+    let sent =
+        send_bytes(&mut session, Some(&address("b+x@svar.example.org")), &address("eva@example.org"), b"Subject: x\n\n.\n..\nend").await;
     assert!(sent.usable);
     assert!(matches!(sent.result, Ok(Outcome::Accepted(reply)) if reply.code == 250 && reply.text == "stored"));
-    assert!(session.send(None, &address("eva@example.org"), b"").await.result.is_ok());
+    assert!(send_bytes(&mut session, None, &address("eva@example.org"), b"").await.result.is_ok());
     session.quit().await;
     let kept = shelf.0.lock().unwrap();
     assert_eq!(kept[0], ("b+x@svar.example.org".into(), vec!["eva@example.org".into()], b"Subject: x\r\n\r\n.\r\n..\r\nend\r\n".to_vec()));
@@ -159,9 +168,9 @@ async fn a_message_that_cannot_be_sent_fails_here() {
     let (port, shelf, _stop) = relay().await;
     let mut session = connect(&plain(port)).await.unwrap();
     let (from, to) = (address("b@svar.example.org"), address("eva@example.org"));
-    let big = session.send(Some(&from), &to, &b"x\r\n".repeat(40_000)).await;
+    let big = send_bytes(&mut session, Some(&from), &to, &b"x\r\n".repeat(40_000)).await;
     assert!(matches!(big.result, Ok(Outcome::Permanent(reply)) if reply.enhanced == Some((5, 3, 4))));
-    let long = session.send(Some(&from), &to, &b"x".repeat(2_000)).await;
+    let long = send_bytes(&mut session, Some(&from), &to, &b"x".repeat(2_000)).await;
     assert!(matches!(long.result, Ok(Outcome::Permanent(reply)) if reply.enhanced == Some((5, 6, 0))));
     assert!(long.usable && send(&mut session, "eva@example.org").await.usable);
     assert_eq!(shelf.0.lock().unwrap().len(), 1);
@@ -428,7 +437,7 @@ async fn a_connection_closed_in_the_middle_of_a_message_backs_off() {
     let mut session = connect(&settings).await.unwrap();
     // Far more than the sockets of both sides hold.
     let big = b"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n".repeat(400_000);
-    let sent = session.send(Some(&address("b+x@svar.example.org")), &address("a@example.org"), &big).await;
+    let sent = send_bytes(&mut session, Some(&address("b+x@svar.example.org")), &address("a@example.org"), &big).await;
     assert_eq!((stop_of(&sent), sent.usable), (Some(RelayStop::BackOff), false), "{:?}", sent.result);
     done.await.unwrap();
 }
@@ -447,7 +456,7 @@ async fn a_refusal_in_the_middle_of_a_message_is_an_outcome() {
     settings.timeouts.block = Duration::from_millis(50);
     let mut session = connect(&settings).await.unwrap();
     let big = [&b"x".repeat(70)[..], b"\r\n"].concat().repeat(400_000);
-    let sent = session.send(Some(&address("b+x@svar.example.org")), &address("a@example.org"), &big).await;
+    let sent = send_bytes(&mut session, Some(&address("b+x@svar.example.org")), &address("a@example.org"), &big).await;
     assert!(!sent.usable && matches!(&sent.result, Ok(Outcome::Permanent(reply)) if reply.code == 552), "{:?}", sent.result);
     release.send(()).unwrap();
     done.await.unwrap();
@@ -475,7 +484,7 @@ fn any_message_arrives_alone_and_whole() {
     let outcome = runner.run(&parts, |message| {
         let mut session = session.lock().unwrap();
         let to = address("eva@example.org");
-        let sent = runtime.block_on(session.send(None, &to, message.as_bytes()));
+        let sent = runtime.block_on(send_bytes(&mut session, None, &to, message.as_bytes()));
         prop_assert!(sent.usable && matches!(sent.result, Ok(Outcome::Accepted(_))));
         let mut expected = message.replace("\r\n", "\n").replace('\r', "\n").replace('\n', "\r\n");
         if !expected.is_empty() && !expected.ends_with('\n') {
@@ -496,7 +505,7 @@ fn sending_and_fetching_can_be_spawned() {
     spawnable(&connect(&settings));
     spawnable(&async {
         if let Ok(mut session) = connect(&settings).await {
-            _ = session.send(None, &to, b"").await;
+            _ = send_bytes(&mut session, None, &to, b"").await;
             _ = session.is_alive().await;
             session.quit().await;
         }
@@ -623,7 +632,7 @@ async fn reports_are_asked_for_as_the_sender_needs_them() {
     .await;
     let mut session = connect(&settings).await.unwrap();
     _ = send(&mut session, "a+b@example.org").await;
-    _ = session.send(None, &address("a@example.org"), b"").await;
+    _ = send_bytes(&mut session, None, &address("a@example.org"), b"").await;
     done.await.unwrap();
 }
 
@@ -705,7 +714,7 @@ mod encrypted {
             let mut session = connect(&settings).await.unwrap();
             for _ in 0..2 {
                 let body = b"a line of the message\r\n".repeat(3_000);
-                let sent = session.send(Some(&address("b@svar.example.org")), &address("eva@example.org"), &body).await;
+                let sent = send_bytes(&mut session, Some(&address("b@svar.example.org")), &address("eva@example.org"), &body).await;
                 assert!(matches!(sent.result, Ok(Outcome::Accepted(_))), "{sent:?}");
             }
             session.quit().await;

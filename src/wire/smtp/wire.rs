@@ -16,8 +16,8 @@ use super::reply::{RawReply, ReplyParser};
 const BLOCK: usize = 64 * 1024;
 
 /// Anything octets go through, both ways.
-pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync> Io for T {}
 
 /// What a glance at an idle connection shows.
 pub(super) enum Glance {
