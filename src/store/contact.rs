@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use sqlx::FromRow;
 
-use super::db::{Conn, values};
-use super::{Error, Store, event, list_of_marks, rows_of_marks};
+use super::db::{self, Conn, values};
+use super::{Error, Store, event};
 use crate::model::address::Address;
 use crate::model::contact::{Contact, Person};
 use crate::model::event::{Cause, Event};
 
 /// How many people go into one statement.
-const CHUNK: usize = 250;
+const CHUNK: usize = 1_000;
 
 /// What an import did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -137,7 +137,7 @@ impl Store {
 
 async fn import_chunk(tx: &mut Conn, now: i64, list_id: i64, proof: &str, people: Vec<Person>, done: &mut Imported) -> Result<(), Error> {
     let keys: Vec<String> = people.iter().map(|p| p.address.key()).collect();
-    let mut known = known_people(tx, &keys).await?;
+    let known = known_people(tx, &keys).await?;
     let mut events = Vec::new();
     let mut new: Vec<&Person> = Vec::new();
     for (person, key) in people.iter().zip(&keys) {
@@ -153,16 +153,15 @@ async fn import_chunk(tx: &mut Conn, now: i64, list_id: i64, proof: &str, people
             },
         }
     }
+    let mut ids: HashMap<String, i64> = known.into_iter().map(|(key, contact)| (key, contact.id)).collect();
     if !new.is_empty() {
-        insert(tx, now, &new).await?;
         done.added += new.len() as u64;
-        let new_keys: Vec<String> = new.iter().map(|p| p.address.key()).collect();
-        for (key, contact) in known_people(tx, &new_keys).await? {
-            events.push(Event::new("contact.added", Cause::Operator).contact(contact.id));
-            known.insert(key, contact);
+        for (id, key) in insert(tx, now, &new).await? {
+            events.push(Event::new("contact.added", Cause::Operator).contact(id));
+            ids.insert(key, id);
         }
     }
-    let ids: Vec<i64> = keys.iter().filter_map(|key| known.get(key)).map(|contact| contact.id).collect();
+    let ids: Vec<i64> = keys.iter().filter_map(|key| ids.get(key)).copied().collect();
     for id in join_all(tx, now, list_id, proof, &ids).await? {
         done.joined += 1;
         events.push(Event::new("membership.joined", Cause::Operator).contact(id).detail(serde_json::json!({ "proof": proof })));
@@ -172,8 +171,8 @@ async fn import_chunk(tx: &mut Conn, now: i64, list_id: i64, proof: &str, people
 }
 
 async fn known_people(tx: &mut Conn, keys: &[String]) -> Result<HashMap<String, Contact>, Error> {
-    let sql = format!("SELECT {COLUMNS} FROM contact c WHERE c.address_key IN ({})", list_of_marks(1, keys.len()));
-    let rows = tx.all::<PersonRow>(&sql, keys.iter().map(Into::into).collect()).await?;
+    let sql = format!("SELECT {COLUMNS} FROM contact c WHERE c.address_key {}", tx.dialect().among_texts(1));
+    let rows = tx.all::<PersonRow>(&sql, vec![db::texts(keys)]).await?;
     rows.into_iter().map(|row| Contact::try_from(row).map(|c| (c.person.address.key(), c))).collect()
 }
 
@@ -202,34 +201,33 @@ async fn update(tx: &mut Conn, now: i64, id: i64, person: &Person) -> Result<(),
     tx.execute(sql, values).await.map(|_| ())
 }
 
-async fn insert(tx: &mut Conn, now: i64, people: &[&Person]) -> Result<(), Error> {
+/// Makes contacts: their ids and the keys of their addresses.
+async fn insert(tx: &mut Conn, now: i64, people: &[&Person]) -> Result<Vec<(i64, String)>, Error> {
     let sql = format!(
-        "INSERT INTO contact (address, address_key, first_name, last_name, language, attributes, created_at, updated_at) VALUES {}",
-        rows_of_marks(people.len(), &["TEXT", "TEXT", "TEXT", "TEXT", "TEXT", "TEXT", "BIGINT", "BIGINT"])
+        "INSERT INTO contact (address, address_key, first_name, last_name, language, attributes, created_at, updated_at)
+         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, $2, $2 FROM {}
+         RETURNING id, address_key",
+        tx.dialect().each(1)
     );
-    let values = people
-        .iter()
-        .flat_map(|p| values![p.address.as_str(), p.address.key(), &p.first_name, &p.last_name, &p.language, attributes_json(p), now, now]);
-    tx.execute(&sql, values.collect()).await.map(|_| ())
+    let row =
+        |p: &&Person| serde_json::json!([p.address.as_str(), p.address.key(), p.first_name, p.last_name, p.language, attributes_json(p)]);
+    tx.all(&sql, vec![db::rows(people.iter().map(row)), now.into()]).await
 }
 
 /// Makes contacts members; the ids of those who were not.
 async fn join_all(tx: &mut Conn, now: i64, list_id: i64, proof: &str, ids: &[i64]) -> Result<Vec<i64>, Error> {
     let ids: Vec<i64> = ids.iter().copied().collect::<HashSet<_>>().into_iter().collect();
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
     let sql = format!(
-        "INSERT INTO membership (list_id, contact_id, basis, proof, joined_at) VALUES {}
+        "INSERT INTO membership (list_id, contact_id, basis, proof, joined_at)
+         SELECT $2, CAST(value AS BIGINT), 'import', $3, $4 FROM {} WHERE true
          ON CONFLICT (list_id, contact_id) DO NOTHING RETURNING contact_id",
-        rows_of_marks(ids.len(), &["BIGINT", "BIGINT", "TEXT", "TEXT", "BIGINT"])
+        tx.dialect().each(1)
     );
-    let values = ids.iter().flat_map(|id| values![list_id, *id, "import", proof, now]);
-    Ok(tx.all::<(i64,)>(&sql, values.collect()).await?.into_iter().map(|(id,)| id).collect())
+    Ok(tx.all::<(i64,)>(&sql, values![db::ids(&ids), list_id, proof, now]).await?.into_iter().map(|(id,)| id).collect())
 }
 
 async fn suppressed_among(tx: &mut Conn, keys: &[String]) -> Result<u64, Error> {
-    let sql = format!("SELECT COUNT(*) FROM suppression WHERE address_key IN ({})", list_of_marks(1, keys.len()));
-    let count = tx.number(&sql, keys.iter().map(Into::into).collect()).await?;
+    let sql = format!("SELECT COUNT(*) FROM suppression WHERE address_key {}", tx.dialect().among_texts(1));
+    let count = tx.number(&sql, vec![db::texts(keys)]).await?;
     Ok(u64::try_from(count).unwrap_or(0))
 }

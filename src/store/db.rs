@@ -50,7 +50,8 @@ impl Dialect {
         }
     }
 
-    /// The elements of the JSON array in the given mark, in a column `value`: many values in one mark.
+    /// The elements of the JSON array in the given mark, in a column `value`: many values in one mark, which [`rows`] writes. (With a mark
+    /// for each value sqlx takes a time that grows with their square.)
     pub(super) fn each(self, mark: usize) -> String {
         match self {
             Self::Sqlite => format!("json_each(${mark})"),
@@ -61,6 +62,14 @@ impl Dialect {
     /// `IN …`: among the ids in the given mark, which [`ids`] writes. One text for any number of them, none included.
     pub(super) fn among(self, mark: usize) -> String {
         format!("IN (SELECT CAST(value AS BIGINT) FROM {})", self.each(mark))
+    }
+
+    /// `IN …`: among the texts in the given mark, which [`rows`] writes.
+    pub(super) fn among_texts(self, mark: usize) -> String {
+        match self {
+            Self::Sqlite => format!("IN (SELECT value FROM json_each(${mark}))"),
+            Self::Postgres => format!("IN (SELECT jsonb_array_elements_text(CAST(${mark} AS jsonb)))"),
+        }
     }
 
     /// What follows the `@` of an address: its domain.
@@ -153,6 +162,25 @@ macro_rules! bound {
 /// Ids as the one value that [`Dialect::among`] takes.
 pub(super) fn ids(ids: &[i64]) -> Value {
     Value::from(serde_json::Value::from(ids).to_string())
+}
+
+/// Texts as the one value that [`Dialect::among_texts`] takes.
+pub(super) fn texts<'a>(texts: impl IntoIterator<Item = &'a String>) -> Value {
+    rows(texts.into_iter().map(|text| serde_json::Value::from(text.as_str())))
+}
+
+/// Rows, or bare values, as the one value that [`Dialect::each`] takes: `value ->> 0` is the first column of a row.
+pub(super) fn rows(rows: impl IntoIterator<Item = serde_json::Value>) -> Value {
+    fn clean(value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::String(text) if text.contains('\0') => *text = without_nul(std::mem::take(text)),
+            serde_json::Value::Array(values) => values.iter_mut().for_each(clean),
+            _ => {}
+        }
+    }
+    let mut rows = serde_json::Value::Array(rows.into_iter().collect());
+    clean(&mut rows);
+    Value::Text(Some(rows.to_string()))
 }
 
 /// PostgreSQL's TEXT refuses NUL, and a stranger's mail may hold one; both databases keep the same text. What goes into JSON is

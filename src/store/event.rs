@@ -3,8 +3,8 @@
 use serde_json::Value;
 use sqlx::FromRow;
 
-use super::db::{Conn, values};
-use super::{Error, Store, rows_of_marks};
+use super::db::{self, Conn, values};
+use super::{Error, Store};
 use crate::model::event::Event;
 
 /// One line of somebody's history.
@@ -26,23 +26,23 @@ pub struct HistoryRow {
     pub detail: String,
 }
 
-const COLUMNS: [&str; 8] = ["BIGINT", "TEXT", "TEXT", "BIGINT", "BIGINT", "BIGINT", "BIGINT", "TEXT"];
-
 /// How many lines go into one statement.
-const CHUNK: usize = 500;
+const CHUNK: usize = 2_000;
 
 /// Writes lines of history.
 pub(super) async fn write(conn: &mut Conn, now: i64, events: &[Event]) -> Result<(), Error> {
     for chunk in events.chunks(CHUNK) {
         let sql = format!(
-            "INSERT INTO event (at, what, cause, inbound_id, contact_id, campaign_id, delivery_id, detail) VALUES {}",
-            rows_of_marks(chunk.len(), &COLUMNS)
+            "INSERT INTO event (at, what, cause, inbound_id, contact_id, campaign_id, delivery_id, detail)
+             SELECT $2, value ->> 0, value ->> 1, CAST(value ->> 2 AS BIGINT), CAST(value ->> 3 AS BIGINT), CAST(value ->> 4 AS BIGINT),
+                 CAST(value ->> 5 AS BIGINT), value ->> 6 FROM {}",
+            conn.dialect().each(1)
         );
-        let values = chunk.iter().flat_map(|e| {
+        let row = |e: &Event| {
             let detail = if e.detail.is_null() { String::new() } else { e.detail.to_string() };
-            values![now, e.what, e.cause.as_str(), e.inbound_id, e.contact_id, e.campaign_id, e.delivery_id, detail]
-        });
-        conn.execute(&sql, values.collect()).await?;
+            serde_json::json!([e.what, e.cause.as_str(), e.inbound_id, e.contact_id, e.campaign_id, e.delivery_id, detail])
+        };
+        conn.execute(&sql, vec![db::rows(chunk.iter().map(row)), now.into()]).await?;
     }
     Ok(())
 }

@@ -3,11 +3,11 @@
 //! A name stands here only after its message is stored. Where one is missing, its message is read again and known by its
 //! content: nothing is lost by forgetting.
 
-use super::db::values;
-use super::{Error, Store, list_of_marks, rows_of_marks};
+use super::db::{self, values};
+use super::{Error, Store};
 
 /// How many names go into one statement.
-const CHUNK: usize = 250;
+const CHUNK: usize = 1_000;
 
 impl Store {
     /// The names that were taken from a folder.
@@ -26,16 +26,18 @@ impl Store {
     /// Where the database fails; then nothing was remembered.
     pub async fn remember_taken(&self, now: i64, folder: &str, taken: &[String], gone: &[String]) -> Result<(), Error> {
         let mut tx = self.db.begin().await?;
+        let sql = format!("DELETE FROM maildir_file WHERE folder = $2 AND name {}", tx.dialect().among_texts(1));
         for names in gone.chunks(CHUNK) {
-            let sql = format!("DELETE FROM maildir_file WHERE folder = $1 AND name IN ({})", list_of_marks(2, names.len()));
-            tx.execute(&sql, std::iter::once(folder.into()).chain(names.iter().map(Into::into)).collect()).await?;
+            tx.execute(&sql, values![db::texts(names), folder]).await?;
         }
+        let sql = format!(
+            "INSERT INTO maildir_file (folder, name, taken_at) SELECT $2, name, $3 FROM (SELECT value ->> 0 AS name FROM {}) AS taken
+             WHERE true ON CONFLICT (folder, name) DO NOTHING",
+            tx.dialect().each(1)
+        );
         for names in taken.chunks(CHUNK) {
-            let sql = format!(
-                "INSERT INTO maildir_file (folder, name, taken_at) VALUES {} ON CONFLICT (folder, name) DO NOTHING",
-                rows_of_marks(names.len(), &["TEXT", "TEXT", "BIGINT"])
-            );
-            tx.execute(&sql, names.iter().flat_map(|name| values![folder, name, now]).collect()).await?;
+            let rows = names.iter().map(|name| serde_json::json!([name]));
+            tx.execute(&sql, values![db::rows(rows), folder, now]).await?;
         }
         tx.commit().await
     }

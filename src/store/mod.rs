@@ -120,27 +120,6 @@ impl Store {
     }
 }
 
-/// `($1, $2), ($3, $4)`: the marks of a statement that takes several rows, each mark as the given type.
-fn rows_of_marks(rows: usize, types: &[&str]) -> String {
-    let mut marks = String::new();
-    let mut n = 0;
-    for row in 0..rows {
-        marks.push_str(if row == 0 { "(" } else { ", (" });
-        for (column, kind) in types.iter().enumerate() {
-            n += 1;
-            let comma = if column == 0 { "" } else { ", " };
-            marks.push_str(&format!("{comma}CAST(${n} AS {kind})"));
-        }
-        marks.push(')');
-    }
-    marks
-}
-
-/// `$3, $4, $5`: the marks of an IN list of `count` values, the first of which is `$from`.
-fn list_of_marks(from: usize, count: usize) -> String {
-    (from..from + count).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")
-}
-
 #[cfg(test)]
 mod queue_tests;
 #[cfg(test)]
