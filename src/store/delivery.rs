@@ -4,6 +4,7 @@
 //! settlement names its holder, so a daemon that lost its lease settles nothing (S-242). A lapsed lease makes a
 //! delivery `uncertain`, never `queued` in silence (S-74).
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -284,6 +285,7 @@ impl Store {
         if settled.is_empty() {
             return Ok(Vec::new());
         }
+        let settled = &*latest(settled);
         let mut tx = self.db.begin().await?;
         let held = settle_rows(&mut tx, now, "delivery", holder, settled).await?;
         if settled.iter().any(|end| end.fate.state() == State::Queued) {
@@ -586,23 +588,36 @@ async fn write_ends(tx: &mut Conn, now: i64, ended: &[&Settled]) -> Result<(), E
     Ok(())
 }
 
+/// Of several ends of one row the one of the last claim: a daemon that stood still for so long that it lost a row may have claimed it anew
+/// while the old claim was under way.
+pub(super) fn latest(settled: &[Settled]) -> Cow<'_, [Settled]> {
+    let mut last: HashMap<i64, u32> = HashMap::with_capacity(settled.len());
+    for end in settled {
+        let attempt = last.entry(end.id).or_insert(end.attempt);
+        *attempt = end.attempt.max(*attempt);
+    }
+    if last.len() == settled.len() {
+        return Cow::Borrowed(settled);
+    }
+    Cow::Owned(settled.iter().filter(|end| last.get(&end.id) == Some(&end.attempt)).cloned().collect())
+}
+
 /// Ends attempts on rows of `delivery` or `notice`, which have these columns in common. The ids that were held.
 pub(super) async fn settle_rows(tx: &mut Conn, now: i64, table: &str, holder: &str, settled: &[Settled]) -> Result<Vec<i64>, Error> {
     let row = |end: &Settled| {
         let back = i64::from(!end.fate.attempted());
-        serde_json::json!([end.id, end.fate.state().as_str(), end.fate.due_at(), back, end.code, without_nul(end.reply.clone())])
+        serde_json::json!([end.id, end.fate.state().as_str(), end.fate.due_at(), back, end.code, end.reply, end.attempt])
     };
-    let rows: Vec<serde_json::Value> = settled.iter().map(row).collect();
     let sql = format!(
         "UPDATE {table} SET state = v.state, due_at = COALESCE(v.due_at, {table}.due_at), attempts = {table}.attempts - v.back,
             code = v.code, reply = v.reply, settled_at = $2, leased_by = NULL, leased_until = NULL,
             first_attempt_at = CASE WHEN v.back = 0 THEN COALESCE({table}.first_attempt_at, $2) ELSE {table}.first_attempt_at END
          FROM (SELECT CAST(value ->> 0 AS BIGINT) AS id, value ->> 1 AS state, CAST(value ->> 2 AS BIGINT) AS due_at,
-                   CAST(value ->> 3 AS BIGINT) AS back, CAST(value ->> 4 AS BIGINT) AS code, value ->> 5 AS reply FROM {}) AS v
-         WHERE {table}.id = v.id AND {table}.state = 'sending' AND {table}.leased_by = $3
+                   CAST(value ->> 3 AS BIGINT) AS back, CAST(value ->> 4 AS BIGINT) AS code, value ->> 5 AS reply, CAST(value ->> 6 AS BIGINT) AS attempt FROM {}) AS v
+         WHERE {table}.id = v.id AND {table}.state = 'sending' AND {table}.leased_by = $3 AND {table}.attempts = v.attempt
          RETURNING {table}.id",
         tx.dialect().each(1)
     );
-    let values = values![serde_json::Value::from(rows).to_string(), now, holder];
+    let values = values![db::rows(settled.iter().map(row)), now, holder];
     Ok(tx.all::<(i64,)>(&sql, values).await?.into_iter().map(|(id,)| id).collect())
 }

@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 
 use super::db::{self, Conn, values};
-use super::delivery::{Settled, settle_rows};
+use super::delivery::{Settled, latest, settle_rows};
 use super::{Error, Stop, Store, event};
 use crate::model::event::{Cause, Event};
 
@@ -250,7 +250,7 @@ impl Store {
             return Ok(Vec::new());
         }
         let mut tx = self.db.begin().await?;
-        let held = settle_rows(&mut tx, now, "notice", holder, settled).await?;
+        let held = settle_rows(&mut tx, now, "notice", holder, &latest(settled)).await?;
         let events = ended(&mut tx, &held).await?;
         event::write(&mut tx, now, &events).await?;
         tx.commit().await?;

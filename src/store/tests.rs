@@ -97,6 +97,11 @@ fn settled(id: i64, fate: Fate) -> Settled {
     Settled { id, fate, code: Some(250), reply: "2.0.0 queued as 1A".into(), hard: false, attempt: 1 }
 }
 
+/// The end of what was claimed as it stands here.
+fn end_of(claimed: &Claimed, fate: Fate) -> Settled {
+    Settled { attempt: claimed.attempts, ..settled(claimed.id, fate) }
+}
+
 /// Sends everything that is due.
 pub(crate) async fn send_all(store: &Store) -> Vec<Claimed> {
     let claimed = store.claim_deliveries(NOW, 1000, "d1", NOW + 60_000).await.unwrap();
@@ -226,6 +231,27 @@ async fn a_lapsed_lease_is_uncertain_and_its_repetition_is_told() {
     }
 }
 
+/// S-242: a daemon that stood still, lost what it held and claimed it anew does not end the new claim with the old one.
+#[tokio::test]
+async fn a_claim_is_not_ended_by_an_older_one_of_the_same_daemon() {
+    for (store, _dir) in stores().await {
+        sending_to(&store, 2).await;
+        let old = store.claim_deliveries(NOW, 10, "d1", NOW + 60_000).await.unwrap();
+        store.lapse_leases(NOW + 60_001, "d2").await.unwrap();
+        store.repeat_uncertain(NOW + 60_001, 600_000, 10).await.unwrap();
+        let new = store.claim_deliveries(NOW + 60_001, 10, "d1", NOW + 120_000).await.unwrap();
+        let late = [Fate::Sent, Fate::Untouched(NOW)].map(|fate| end_of(&old[0], fate));
+        assert!(store.settle_deliveries(NOW + 60_002, "d1", &late).await.unwrap().is_empty());
+        // in one group
+        let hard = Settled { hard: true, ..end_of(&old[1], Fate::Failed) };
+        let ends = [end_of(&old[0], Fate::Untouched(NOW)), end_of(&new[0], Fate::Sent), end_of(&new[1], Fate::Sent), hard];
+        assert_eq!(store.settle_deliveries(NOW + 60_002, "d1", &ends).await.unwrap().len(), 2);
+        let status = store.status("natverk").await.unwrap();
+        assert_eq!((status.sent, status.queued, status.suppressed), (2, 0, 0));
+        assert!(store.stops_of_deliveries(&[old[1].id]).await.unwrap()[0].is_none(), "the old end suppressed somebody");
+    }
+}
+
 /// S-242: hosts whose clocks differ agree on when a lease ends.
 #[tokio::test]
 async fn leases_go_by_one_clock() {
@@ -247,7 +273,7 @@ async fn what_was_not_attempted_waits_again_and_does_not_count() {
         assert_eq!((again.len(), again[0].attempts, again[0].first_attempt_at), (1, 1, None));
         let later = store.claim_deliveries(NOW + 600_000, 10, "d1", NOW + 660_000).await.unwrap();
         assert_eq!((later.len(), later[0].attempts, later[0].first_attempt_at), (1, 2, Some(NOW)));
-        store.settle_deliveries(NOW + 600_000, "d1", &[settled(later[0].id, Fate::Again(NOW + 700_000))]).await.unwrap();
+        store.settle_deliveries(NOW + 600_000, "d1", &[end_of(&later[0], Fate::Again(NOW + 700_000))]).await.unwrap();
         let last = store.claim_deliveries(NOW + 700_000, 10, "d1", NOW + 760_000).await.unwrap();
         assert_eq!(last[0].first_attempt_at, Some(NOW));
     }
@@ -540,7 +566,7 @@ async fn a_person_decides_about_what_failed_and_what_is_uncertain() {
         let again = store.claim_deliveries(NOW + 5, 10, "d1", NOW + 60_000).await.unwrap();
         let retried = again.iter().find(|c| c.id == claimed[0].id).unwrap();
         assert_eq!((again.len(), retried.attempts, retried.first_attempt_at), (2, 1, None));
-        store.settle_deliveries(NOW + 5, "d1", &again.iter().map(|c| settled(c.id, Fate::Uncertain)).collect::<Vec<_>>()).await.unwrap();
+        store.settle_deliveries(NOW + 5, "d1", &again.iter().map(|c| end_of(c, Fate::Uncertain)).collect::<Vec<_>>()).await.unwrap();
         assert_eq!(store.settle_uncertain(NOW + 5, "natverk", true).await.unwrap(), 2);
         let status = store.status("natverk").await.unwrap();
         assert_eq!((status.queued, status.sent, status.failed, status.uncertain), (2, 2, 1, 0));
