@@ -115,10 +115,10 @@ impl Store {
     /// Where the database fails.
     pub async fn list_members(&self, list: &str, after: i64, limit: i64) -> Result<Vec<Contact>, Error> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM membership m JOIN list l ON l.id = m.list_id JOIN contact c ON c.id = m.contact_id
-             WHERE l.name = $1 AND m.left_at IS NULL AND c.id > $2
+            "SELECT {COLUMNS} FROM membership m JOIN contact c ON c.id = m.contact_id
+             WHERE m.list_id = (SELECT id FROM list WHERE name = $1) AND m.left_at IS NULL AND m.contact_id > $2
                AND NOT EXISTS (SELECT 1 FROM suppression s WHERE s.address_key = c.address_key)
-             ORDER BY c.id LIMIT $3 + 0"
+             ORDER BY m.contact_id LIMIT $3 + 0"
         );
         let rows = self.db.read().await?.all::<PersonRow>(&sql, values![list, after, limit]).await?;
         rows.into_iter().map(Contact::try_from).collect()
