@@ -273,7 +273,8 @@ impl Db {
         let pool = || SqlitePoolOptions::new().test_before_acquire(false);
         let write = pool().max_connections(1).min_connections(1).connect_with(options.clone()).await;
         let write = write.map_err(|error| with_file(error.into(), &file))?;
-        let read = pool().max_connections(4).connect_lazy_with(options.read_only(true));
+        // what a reader has read is of no more use after the next commit: little is kept, four times
+        let read = pool().max_connections(4).connect_lazy_with(options.pragma("cache_size", "-4000").read_only(true));
         Ok(Self::Sqlite { read, write, file })
     }
 
