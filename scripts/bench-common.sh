@@ -75,7 +75,9 @@ TOML
     run contacts import "$home/people.csv" --list chefer >/dev/null
     import_s=$(seconds "$from")
     run campaign add "$home/natverk.md" >/dev/null
+    from=$EPOCHREALTIME
     run campaign start natverk >/dev/null
+    start_s=$(seconds "$from")
 }
 
 # serve: the daemon of $home; its process id is $daemon.

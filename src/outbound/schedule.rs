@@ -48,7 +48,12 @@ pub async fn check_opened(store: &Store, sender: &Sender, clock: &Clock) -> Resu
     let mut passed = 0;
     for edition in store.list_unchecked().await? {
         match check::edition(store, sender, &edition).await? {
-            Ok(recipients) => passed += usize::from(store.pass_edition(clock.millis(), &edition, recipients).await?),
+            Ok(recipients) => {
+                if store.pass_edition(clock.millis(), &edition, recipients).await? {
+                    info!(campaign.name = edition.campaign, edition.id = edition.id, recipients, "edition checked");
+                    passed += 1;
+                }
+            }
             Err(why) => {
                 error!(
                     campaign.name = edition.campaign,
