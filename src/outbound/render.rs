@@ -212,7 +212,9 @@ fn written_out<'a>(body: &'a str, parts: &[(&str, &str)]) -> Cow<'a, str> {
         let name = line.strip_suffix('\n')?.strip_prefix("{{>")?.strip_suffix("}}")?.trim();
         parts.iter().find(|(part, _)| *part == name).map(|(_, text)| *text).filter(|text| may_be_written_out(text))
     };
-    if body.split_inclusive('\n').all(|line| part_of(line).is_none()) {
+    // within these a line may not be a call, or take white space beside it
+    let is_special = ["~", "{{{{", "{{#*", "{{!"].iter().any(|sign| body.contains(sign));
+    if is_special || body.split_inclusive('\n').all(|line| part_of(line).is_none()) {
         return Cow::Borrowed(body);
     }
     Cow::Owned(body.split_inclusive('\n').map(|line| part_of(line).unwrap_or(line)).collect())
@@ -221,7 +223,7 @@ fn written_out<'a>(body: &'a str, parts: &[(&str, &str)]) -> Cow<'a, str> {
 /// A block tag that ends a part without a line break takes its line with it; within a body it would not.
 fn may_be_written_out(part: &str) -> bool {
     let last = part.rsplit('\n').next().unwrap_or_default();
-    !["{{#", "{{/", "{{^", "{{!", "{{else", "~"].iter().any(|sign| last.contains(sign))
+    !part.contains('~') && !["{{#", "{{/", "{{^", "{{!", "{{else"].iter().any(|sign| last.contains(sign))
 }
 
 /// The deepest nesting of block tags, counted without recursion.
@@ -392,6 +394,8 @@ mod tests {
                 "x {{#if no}}y{{else}}z{{/if}}",
                 "{{#if no}}\ny\n{{/if}}\n{{first_name}}",
                 "x {{~first_name~}}",
+                "x {{first_name~}}\n",
+                "{{~first_name}}\ny\n",
                 "",
             ],
             [
