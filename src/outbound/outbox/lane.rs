@@ -81,6 +81,8 @@ struct Claim<'a> {
     rest: std::slice::Iter<'a, Job>,
     /// The one after that which is being sent.
     ahead: Option<Ready<'a>>,
+    /// Why the database could not say whether that one may leave.
+    failed: Option<Error>,
     lapses: u64,
 }
 
@@ -210,9 +212,9 @@ impl Lane {
     /// Attempts one after another while the connection, the lease and the database hold, the relay does not rest and nobody says
     /// stop; what is left goes back. The next mail is made ready before one leaves, so that its envelope can leave with it.
     async fn send_all(&mut self, jobs: &[Job], lapses: u64, stop: &watch::Receiver<bool>) -> Result<Batch, Error> {
-        let mut claim = Claim { rest: jobs.iter(), ahead: None, lapses };
+        let mut claim = Claim { rest: jobs.iter(), ahead: None, failed: None, lapses };
         let mut batch = Batch::default();
-        let sent = self.send_each(&mut claim, &mut batch, jobs.len() / 2, stop).await;
+        let sent = self.send_each(&mut claim, &mut batch, jobs.len(), stop).await;
         // what has begun on the wire goes to nobody
         self.drop_begun().await;
         let left = claim.ahead.iter().map(|ready| ready.job).chain(claim.rest);
@@ -220,19 +222,19 @@ impl Lane {
         sent.map(|()| batch)
     }
 
-    /// Asks for the next claim when no more than `half` of this one is left.
+    /// Asks for the next claim when no more than half of this one `of` so many is left; after an empty one none, which nobody would send.
     async fn send_each<'a>(
         &mut self,
         claim: &mut Claim<'a>,
         batch: &mut Batch,
-        half: usize,
+        of: usize,
         stop: &watch::Receiver<bool>,
     ) -> Result<(), Error> {
         let (outbox, ends) = (self.outbox.clone(), self.ends.clone());
         let may_go_on = |lapses| !*stop.borrow() && outbox.holds(lapses) && outbox.gate.closed_for(outbox.clock.millis()).is_none();
         while self.session.is_some() && batch.fault.is_none() && may_go_on(claim.lapses) {
-            if self.next.is_none() && claim.rest.len() <= half {
-                self.next = Some(self.ask_for_work(claim.rest.len()));
+            if self.next.is_none() && of > 0 && claim.rest.len() <= of / 2 {
+                self.next = Some(self.ask_for_work(claim.rest.len() + usize::from(claim.ahead.is_some())));
             }
             let ready = match claim.ahead.take() {
                 Some(ready) => ready,
@@ -247,6 +249,9 @@ impl Lane {
                     batch.attempted += 1;
                     batch.fault = fault;
                     settle(&ends, ready.job, settled).await;
+                    if let Some(error) = claim.failed.take() {
+                        return Err(error);
+                    }
                 }
                 Err(error) => {
                     // The database is asked before the relay: where it fails, nothing was sent.
@@ -285,7 +290,11 @@ impl Lane {
     ) -> Result<Attempt, Error> {
         let (outbox, ends) = (self.outbox.clone(), self.ends.clone());
         if !outbox.one_by_one.load(Ordering::Relaxed) && self.session.as_ref().is_some_and(Session::may_begin_another) {
-            claim.ahead = self.make_ready(claim, batch).await?;
+            // one that cannot be made ready does not hold up the one that is
+            match self.make_ready(claim, batch).await {
+                Ok(next) => claim.ahead = next,
+                Err(error) => claim.failed = Some(error),
+            }
         }
         let next = self.next.take();
         let (attempt, next) = {

@@ -62,9 +62,9 @@ pub(super) fn untouched(job: &Job, due_at: i64) -> Settled {
     ended(job, Fate::Untouched(due_at), None, String::new())
 }
 
-/// Whether a fault may come of the envelope that was sent ahead and not of the relay's state: 421 never does.
+/// Whether a fault may come of the envelope that was sent ahead and not of the relay's state, of which 4xx speaks.
 fn is_about_beginning(fault: &RelayFault) -> bool {
-    !fault.begun && fault.reply.as_ref().is_none_or(|reply| reply.code != 421)
+    !fault.begun && fault.reply.as_ref().is_none_or(|reply| reply.code >= 500)
 }
 
 /// A fault of the relay: what had not begun goes back untouched; what had begun waits as after a 451 (S-73), so that one

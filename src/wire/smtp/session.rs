@@ -26,6 +26,9 @@ pub struct Sent {
     pub usable: bool,
 }
 
+/// Behind a message of so many octets or more no envelope leaves.
+const AHEAD: usize = 60 * 1024;
+
 /// One message for one recipient.
 #[derive(Clone, Copy, Debug)]
 pub struct Letter<'a> {
@@ -103,8 +106,9 @@ impl Session {
             Ok(written) => written,
             Err(refusal) => return Sent { result: Ok(Outcome::Permanent(refusal)), usable: true },
         };
-        // one that does not fit is refused in its turn
-        let next = next.filter(|_| self.may_begin_another()).and_then(|next| self.write_out(next).ok());
+        // one that does not fit is refused in its turn; of a long message it has to be known how far it came
+        let next = next.filter(|_| self.may_begin_another() && written.octets.len() < AHEAD);
+        let next = next.and_then(|next| self.write_out(next).ok());
         self.state = State::Busy;
         let result = self.transaction(written, is_begun, next).await;
         let result = result.map_err(|fault| RelayFault { begun: self.begun, ..fault });
@@ -282,10 +286,13 @@ impl Session {
     }
 
     /// A relay may refuse in the middle of the message and close: what it said before counts, if it said it.
+    ///
+    /// With an envelope behind the message the final dot may have left before the connection failed: then the relay may have taken it.
     async fn cut_short(&mut self, error: std::io::Error) -> Step<Outcome> {
         self.state = State::Broken;
         match self.wire.reply(self.timeouts.quit).await {
-            Ok(raw) if raw.code / 100 >= 4 => judge_end(Reply::read(raw.code, &raw.lines)),
+            Ok(raw) if raw.code / 100 >= 4 || (self.ahead.is_some() && raw.code / 100 == 2) => judge_end(Reply::read(raw.code, &raw.lines)),
+            _ if self.ahead.is_some() => Ok(Outcome::Uncertain(format!("the connection failed at the end of the message: {error}"))),
             _ => Err(RelayFault::new(RelayStop::BackOff, format!("the connection failed in the middle of a message: {error}"))),
         }
     }

@@ -158,3 +158,33 @@ async fn nothing_goes_ahead_that_may_not() {
     session.quit().await;
     done.await.unwrap();
 }
+
+/// S-73: what was written behind the message and failed says nothing about the message: a relay that took it and closed has taken it, and
+/// one that only closed may have.
+#[tokio::test]
+async fn a_write_that_fails_behind_the_final_dot_is_no_failure_of_the_message() {
+    for (said, taken) in [(&b"250 ok\r\n"[..], true), (b"", false)] {
+        let (settings, done) = fake(move |mut relay| async move {
+            relay.greets(PIPELINING).await;
+            relay.takes_envelope().await;
+            let stream = relay.0.get_mut();
+            // up to the final dot, octet by octet, and no further: what is left unread resets the connection
+            let mut seen = Vec::new();
+            while !seen.ends_with(b"\r\n.\r\n") {
+                seen.push(stream.read_u8().await.unwrap());
+            }
+            stream.write_all(said).await.unwrap();
+        })
+        .await;
+        let mut session = connect(&settings).await.unwrap();
+        let all = send_in_a_row(&mut session, &["a@example.org", "b@example.org"]).await;
+        match &all[0].result {
+            Ok(Outcome::Accepted(_)) => assert!(taken),
+            // a reset may overtake what was said
+            Ok(Outcome::Uncertain(_)) => {}
+            other => panic!("{said:?}: {other:?}"),
+        }
+        assert_eq!(stop_of(&all[1]), Some(RelayStop::Reconnect), "{all:?}");
+        done.await.unwrap();
+    }
+}
