@@ -74,10 +74,9 @@ pub(super) async fn find_or_add(tx: &mut Conn, now: i64, inbound_id: i64, person
     if let Some(known) = known_people(tx, &key).await?.remove(&key[0]) {
         return Ok(known.id);
     }
-    insert(tx, now, &[person]).await?;
-    let added = known_people(tx, &key).await?.remove(&key[0]).ok_or(Error::Gone)?;
-    event::write(tx, now, &[Event::new("contact.added", Cause::Inbound).inbound(inbound_id).contact(added.id)]).await?;
-    Ok(added.id)
+    let (id, _) = insert(tx, now, &[(person, &key[0])]).await?.pop().ok_or(Error::Gone)?;
+    event::write(tx, now, &[Event::new("contact.added", Cause::Inbound).inbound(inbound_id).contact(id)]).await?;
+    Ok(id)
 }
 
 impl Store {
@@ -139,10 +138,10 @@ async fn import_chunk(tx: &mut Conn, now: i64, list_id: i64, proof: &str, people
     let keys: Vec<String> = people.iter().map(|p| p.address.key()).collect();
     let known = known_people(tx, &keys).await?;
     let mut events = Vec::new();
-    let mut new: Vec<&Person> = Vec::new();
+    let mut new: Vec<(&Person, &String)> = Vec::new();
     for (person, key) in people.iter().zip(&keys) {
         match known.get(key) {
-            None => new.push(person),
+            None => new.push((person, key)),
             Some(contact) => match merged(&contact.person, person) {
                 None => done.unchanged += 1,
                 Some(changed) => {
@@ -201,16 +200,17 @@ async fn update(tx: &mut Conn, now: i64, id: i64, person: &Person) -> Result<(),
     tx.execute(sql, values).await.map(|_| ())
 }
 
-/// Makes contacts: their ids and the keys of their addresses.
-async fn insert(tx: &mut Conn, now: i64, people: &[&Person]) -> Result<Vec<(i64, String)>, Error> {
+/// Makes contacts, each with the key of its address: their ids and these keys.
+async fn insert(tx: &mut Conn, now: i64, people: &[(&Person, &String)]) -> Result<Vec<(i64, String)>, Error> {
     let sql = format!(
         "INSERT INTO contact (address, address_key, first_name, last_name, language, attributes, created_at, updated_at)
          SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, $2, $2 FROM {}
          RETURNING id, address_key",
         tx.dialect().each(1)
     );
-    let row =
-        |p: &&Person| serde_json::json!([p.address.as_str(), p.address.key(), p.first_name, p.last_name, p.language, attributes_json(p)]);
+    let row = |(p, key): &(&Person, &String)| {
+        serde_json::json!([p.address.as_str(), key, p.first_name, p.last_name, p.language, attributes_json(p)])
+    };
     tx.all(&sql, vec![db::rows(people.iter().map(row)), now.into()]).await
 }
 

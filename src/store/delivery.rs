@@ -584,7 +584,7 @@ async fn write_ends(tx: &mut Conn, now: i64, ended: &[&Settled]) -> Result<(), E
          JOIN delivery d ON d.id = v.id JOIN edition e ON e.id = d.edition_id ORDER BY d.id",
         tx.dialect().each(1)
     );
-    tx.execute(&sql, values![serde_json::Value::from(lines).to_string(), now, Cause::Relay.as_str()]).await?;
+    tx.execute(&sql, values![db::rows(lines), now, Cause::Relay.as_str()]).await?;
     Ok(())
 }
 

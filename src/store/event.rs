@@ -31,17 +31,17 @@ const CHUNK: usize = 2_000;
 
 /// Writes lines of history.
 pub(super) async fn write(conn: &mut Conn, now: i64, events: &[Event]) -> Result<(), Error> {
+    let sql = format!(
+        "INSERT INTO event (at, what, cause, inbound_id, contact_id, campaign_id, delivery_id, detail)
+         SELECT $2, value ->> 0, value ->> 1, CAST(value ->> 2 AS BIGINT), CAST(value ->> 3 AS BIGINT), CAST(value ->> 4 AS BIGINT),
+             CAST(value ->> 5 AS BIGINT), value ->> 6 FROM {}",
+        conn.dialect().each(1)
+    );
+    let row = |e: &Event| {
+        let detail = if e.detail.is_null() { String::new() } else { e.detail.to_string() };
+        serde_json::json!([e.what, e.cause.as_str(), e.inbound_id, e.contact_id, e.campaign_id, e.delivery_id, detail])
+    };
     for chunk in events.chunks(CHUNK) {
-        let sql = format!(
-            "INSERT INTO event (at, what, cause, inbound_id, contact_id, campaign_id, delivery_id, detail)
-             SELECT $2, value ->> 0, value ->> 1, CAST(value ->> 2 AS BIGINT), CAST(value ->> 3 AS BIGINT), CAST(value ->> 4 AS BIGINT),
-                 CAST(value ->> 5 AS BIGINT), value ->> 6 FROM {}",
-            conn.dialect().each(1)
-        );
-        let row = |e: &Event| {
-            let detail = if e.detail.is_null() { String::new() } else { e.detail.to_string() };
-            serde_json::json!([e.what, e.cause.as_str(), e.inbound_id, e.contact_id, e.campaign_id, e.delivery_id, detail])
-        };
         conn.execute(&sql, vec![db::rows(chunk.iter().map(row)), now.into()]).await?;
     }
     Ok(())

@@ -1,7 +1,8 @@
 //! Asks the database once for all who ask at the same time.
 //!
 //! Whoever comes while nobody asks lets those who can go on at once come too, and asks for all; who comes meanwhile waits, and the
-//! first of them then asks for all that have gathered. So a question costs nobody a wait while little is to do, and hardly anything while much is.
+//! first of them then asks for all that have gathered. So a question costs nobody a wait while little is to do, and hardly anything
+//! while much is.
 
 use std::sync::{Mutex, PoisonError};
 

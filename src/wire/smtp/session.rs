@@ -2,7 +2,8 @@
 //!
 //! In: an envelope of one recipient and a message. Out: [`Sent`]. MAIL, RCPT and DATA go out in one write where the relay
 //! takes it, then body, final dot and the envelope of the next message in one, so that a message costs one round trip; replies
-//! are matched by counting. A send that is dropped half-way leaves a session that is not used again. Sources: RFC 5321 §3.3, §3.8, §4.2; RFC 2920 §3.1; RFC 1870 §6; S-72, S-73, S-77, S-78, S-81, S-82.
+//! are matched by counting. A send that is dropped half-way leaves a session that is not used again.
+//! Sources: RFC 5321 §3.3, §3.8, §4.2; RFC 2920 §3.1; RFC 1870 §6; S-72, S-73, S-77, S-78, S-81, S-82.
 
 use std::fmt;
 
@@ -88,8 +89,7 @@ impl Session {
     ///
     /// Where the relay takes PIPELINING, the envelope of `next` goes out together with the end of this one
     /// ([`Session::has_begun`]): then either the next call sends it, or the session is dropped and the relay has got nothing of
-    /// it. A future that is dropped before its end leaves the session unusable; nobody then knows
-    /// what became of the message.
+    /// it. A future that is dropped before its end leaves the session unusable; nobody then knows what became of the message.
     pub async fn send(&mut self, letter: Letter<'_>, next: Option<Letter<'_>>) -> Sent {
         if self.state != State::Ready || self.left == 0 {
             let fault = RelayFault::new(RelayStop::Reconnect, "the connection is of no more use; connect again");
@@ -174,7 +174,7 @@ impl Session {
         }
     }
 
-    // S-40, S-93: no report about an automatic answer; about the rest, failure and delay, without the body.
+    /// S-40, S-93: no report about an automatic answer; about the rest, failure and delay, without the body.
     fn envelope(&self, from: Option<&Address>, to: &Address, size: usize) -> Envelope {
         let mut mail = Vec::new();
         if self.extensions.size {

@@ -17,6 +17,15 @@ async fn send_in_a_row(session: &mut Session, to: &[&str]) -> Vec<Sent> {
     all
 }
 
+/// Takes one message and hears the envelope of the next, without a word to either.
+async fn takes_one_and_hears_the_next(relay: &mut Fake) {
+    relay.takes_envelope().await;
+    relay.takes_message().await;
+    for line in ["MAIL FROM:<b+x@svar.example.org>", "RCPT TO:<b@example.org>", "DATA\r\n"] {
+        relay.hears(line).await;
+    }
+}
+
 /// S-72, S-78: each answer is its own message's, whoever is refused before, between and after.
 #[tokio::test]
 async fn each_gets_its_own_answer() {
@@ -43,11 +52,7 @@ async fn each_gets_its_own_answer() {
 async fn the_next_envelope_needs_no_answer_to_the_message() {
     let (settings, done) = fake(|mut relay| async move {
         relay.greets(PIPELINING).await;
-        relay.takes_envelope().await;
-        relay.takes_message().await;
-        for line in ["MAIL FROM:<b+x@svar.example.org>", "RCPT TO:<b@example.org>", "DATA\r\n"] {
-            relay.hears(line).await;
-        }
+        takes_one_and_hears_the_next(&mut relay).await;
         relay.says(b"250 the first\r\n250 ok\r\n250 ok\r\n354 go\r\n").await;
         relay.takes_message().await;
         relay.says(b"250 the second\r\n").await;
@@ -68,11 +73,7 @@ async fn the_next_envelope_needs_no_answer_to_the_message() {
 async fn a_message_that_has_begun_can_be_dropped() {
     let (settings, done) = fake(|mut relay| async move {
         relay.greets(PIPELINING).await;
-        relay.takes_envelope().await;
-        relay.takes_message().await;
-        for line in ["MAIL", "RCPT", "DATA"] {
-            relay.hears(line).await;
-        }
+        takes_one_and_hears_the_next(&mut relay).await;
         relay.says(b"250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n").await;
         let mut rest = Vec::new();
         relay.0.read_to_end(&mut rest).await.unwrap();
@@ -113,11 +114,7 @@ async fn a_connection_that_ends_with_a_message_leaves_the_next_untouched() {
     ] {
         let (settings, done) = fake(move |mut relay| async move {
             relay.greets(PIPELINING).await;
-            relay.takes_envelope().await;
-            relay.takes_message().await;
-            for line in ["MAIL", "RCPT", "DATA"] {
-                relay.hears(line).await;
-            }
+            takes_one_and_hears_the_next(&mut relay).await;
             relay.says(last.as_bytes()).await;
         })
         .await;
